@@ -1,0 +1,331 @@
+"""`flywheel.yaml`: everything one wheel needs to know. Secrets come from the environment, never from here.
+
+A wrong or unknown key is a `ConfigError` that names it, its place and what was expected.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from flywheel.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+
+
+class Section(BaseModel):
+    """Base of every section: no unknown keys, no changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class S3(Section):
+    """How to reach an S3 endpoint. Keys come from boto3's own chain (environment, profile, role)."""
+
+    endpoint: str | None = Field(default=None, description="address of the endpoint; AWS when left out")
+    region: str = "us-east-1"
+    profile: str | None = None
+
+
+class StoreConfig(Section):
+    """Where tables, models, exports and reports lie."""
+
+    root: str = Field(default="./wheel", description="a folder, or s3://bucket/prefix")
+    cache: str | None = Field(default=None, description="a local folder for the embedded index; default: <root>/cache")
+    s3: S3 = S3()
+
+
+class SourceConfig(Section):
+    """One place data comes from. Its id is permanent: items are named after it."""
+
+    id: Name
+    root: str = Field(description="a folder, or s3://bucket/prefix")
+    manifest: str | None = Field(default=None, description="pattern of manifest keys, like manifest*.csv")
+    license: str = "unknown"
+    provenance: str = ""
+    max_bytes: int = Field(default=50_000_000, gt=0, description="larger objects are refused")
+    max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
+    s3: S3 = S3()
+
+
+class EncoderConfig(Section):
+    """How one modality becomes vectors."""
+
+    kind: Literal["minilm", "efficientnet-conse", "transformers-text", "transformers-clip"]
+    model: str | None = Field(default=None, description="local path or hub id, for the transformers kinds")
+    revision: str | None = Field(default=None, description="hub revision")
+    image_size: int = Field(default=224, ge=32, le=1024, description="pixels a side, for efficientnet-conse")
+    max_tokens: int = Field(default=128, ge=8, le=8192, description="longer texts are cut")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _needs_model(self) -> "EncoderConfig":
+        if self.kind.startswith("transformers") and not self.model:
+            raise ValueError(f"'model' (a local path or a hub id) is needed for kind '{self.kind}'")
+        return self
+
+
+class EncodersConfig(Section):
+    image: EncoderConfig = EncoderConfig(kind="efficientnet-conse")
+    text: EncoderConfig = EncoderConfig(kind="minilm")
+
+
+class IndexConfig(Section):
+    """Where vectors are searched."""
+
+    kind: Literal["edge", "server"] = "edge"
+    url_env: str = Field(default="QDRANT_URL", description="environment variable with the server's address")
+    api_key_env: str = Field(default="QDRANT_API_KEY", description="environment variable with the server's key")
+    collection: Name = "flywheel"
+
+
+class StructureConfig(Section):
+    """Neighbors, duplicates and clusters."""
+
+    neighbors: int = Field(default=15, ge=2, le=200)
+    near_duplicate: Share = Field(default=0.985, description="cosine from which two contents are near duplicates")
+    cluster_sizes: tuple[int, ...] = Field(default=(200, 50), description="items per cluster, coarsest level first")
+    seed: int = 0
+
+
+class TargetConfig(Section):
+    """The distribution the labels should cover; without it, the pool's own."""
+
+    attribute: str
+    shares: dict[str, Share]
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> "TargetConfig":
+        total = sum(self.shares.values())
+        if abs(total - 1) > 0.01:
+            raise ValueError(f"'shares' must sum to 1, found {total:.3f}")
+        return self
+
+
+class LabelSpecConfig(Section):
+    """What is asked about an item."""
+
+    field: Name = "label"
+    version: str = "1"
+    modality: Literal["image", "text"] = "image"
+    classes: tuple[str, ...] = Field(min_length=2)
+    instructions: str = ""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> "LabelSpecConfig":
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("'classes' names a class twice")
+        return self
+
+
+class SimulatedVendorConfig(Section):
+    """Annotators who answer from known truth with a stated error rate. For demos and tests."""
+
+    kind: Literal["simulated"]
+    truth: str = Field(description="a CSV file: key, label")
+    annotators: int = Field(default=5, ge=1, le=1000)
+    error_rate: Share = 0.05
+    seed: int = 0
+    price: float = Field(default=0.05, ge=0, description="money per answer")
+
+
+class FileVendorConfig(Section):
+    """Tasks as JSON lines in a folder, answers as JSON lines from it."""
+
+    kind: Literal["file"]
+    folder: str
+    price: float = Field(default=0.05, ge=0, description="money per answer")
+
+
+class LabelStudioVendorConfig(Section):
+    """A Label Studio server."""
+
+    kind: Literal["label-studio"]
+    url: str = "http://127.0.0.1:8080"
+    token_env: str = Field(default="LABEL_STUDIO_TOKEN", description="environment variable with the access token")
+    price: float = Field(default=0.05, ge=0, description="money per answer")
+
+
+VendorConfig = Annotated[
+    SimulatedVendorConfig | FileVendorConfig | LabelStudioVendorConfig, Field(discriminator="kind")
+]
+
+
+class ModelConfig(Section):
+    """The head that is trained on the embeddings."""
+
+    kind: Literal["linear-head"] = "linear-head"
+    epochs: int = Field(default=200, ge=1)
+    learning_rate: float = Field(default=0.05, gt=0)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    seed: int = 0
+
+
+class BudgetConfig(Section):
+    """What a turn may cost."""
+
+    labels_per_turn: int = Field(default=100, ge=1, description="items chosen per turn")
+    control_share: Share = Field(default=0.1, description="random control items beside them, per chosen item")
+    votes: int = Field(default=3, ge=1, le=20, description="annotators asked per item")
+    seed_labels: int = Field(default=100, ge=1, description="first labels to ask for where there are none")
+    evaluation_labels: int = Field(default=200, ge=0, description="random labels the evaluation set should have")
+    evaluation_share: Share = Field(default=0.2, description="share of subjects kept for evaluation, by a stable hash")
+    gap_share: Share = Field(default=0.6, description="share of the chosen items that goes to named gaps")
+    money_per_turn: float = Field(default=1000.0, ge=0)
+    open_money: float = Field(default=1000.0, ge=0, description="most that may be ordered and not yet returned")
+    auto_approve: bool = Field(default=False, description="spend without asking a person; for demos")
+
+
+class TriggersConfig(Section):
+    """What starts a turn by itself."""
+
+    new_items: int = Field(default=500, ge=1, description="new items since the last turn")
+    metric_drop: Share = Field(default=0.02, description="fall of a metric that starts a turn")
+    metric_recovered: Share = Field(default=0.01, description="fall below which a fired metric is armed again")
+    max_turns_per_day: int = Field(default=4, ge=1)
+    max_arrival_items: int = Field(default=20_000, ge=1, description="objects in one arrival at most")
+    settle_seconds: float = Field(default=0.0, ge=0, description="objects younger than this wait for the next arrival")
+    inbox: str | None = Field(default=None, description="folder where outside metrics land as JSON files")
+    alerts: str | None = Field(default=None, description="file for failed runs; default <cache>/alerts.jsonl")
+
+
+class WheelConfig(Section):
+    """One wheel."""
+
+    name: Name = "flywheel"
+    store: StoreConfig = StoreConfig()
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    encoders: EncodersConfig = EncodersConfig()
+    index: IndexConfig = IndexConfig()
+    structure: StructureConfig = StructureConfig()
+    target: TargetConfig | None = None
+    label_spec: LabelSpecConfig
+    vendor: VendorConfig
+    model: ModelConfig = ModelConfig()
+    budget: BudgetConfig = BudgetConfig()
+    triggers: TriggersConfig = TriggersConfig()
+
+    @model_validator(mode="after")
+    def _distinct_sources(self) -> "WheelConfig":
+        ids = [source.id for source in self.sources]
+        if len(set(ids)) < len(ids):
+            raise ValueError("'sources' uses an id twice")
+        return self
+
+    @property
+    def cache(self) -> Path:
+        """Local folder for what cannot lie on S3 (the embedded index, locks)."""
+        if self.store.cache:
+            return Path(self.store.cache)
+        if self.store.root.startswith("s3://"):
+            return Path.home() / ".cache" / "flywheel" / self.name
+        return Path(self.store.root) / "cache"
+
+
+def load_config(path: str | Path) -> WheelConfig:
+    """Read and check a `flywheel.yaml`; relative paths in it are taken from its folder.
+
+    Raises:
+        ConfigError: the file is missing, is no YAML mapping, or a key is wrong; the message names the key.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}; `flywheel init` writes one") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values, found {type(raw).__name__}")
+    return parse_config(cast(dict[str, Any], raw), base=path.resolve().parent, where=str(path))
+
+
+def parse_config(raw: Mapping[str, Any], base: Path, where: str = "configuration") -> WheelConfig:
+    """Check a configuration given as plain values; see `load_config`."""
+    try:
+        config = WheelConfig.model_validate(dict(raw))
+    except ValidationError as error:
+        raise ConfigError("\n".join([f"{where} has mistakes:", *_explain(error)])) from None
+    return _absolute(config, base)
+
+
+def secret(name: str) -> str:
+    """Return the environment variable `name`.
+
+    Raises:
+        ConfigError: it is not set.
+    """
+    value = os.environ.get(name)
+    if not value:
+        raise ConfigError(f"the environment variable {name} is not set; see .env.example")
+    return value
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines: list[str] = []
+    for problem in error.errors(include_url=False):
+        place = ".".join(str(step) for step in problem["loc"]) or "top level"
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"  {place}: unknown key{_suggestion(problem['loc'])}")
+        else:
+            lines.append(f"  {place}: {problem['msg']} (found {_shown(problem.get('input'))})")
+    return lines
+
+
+def _suggestion(loc: tuple[str | int, ...]) -> str:
+    """Name the keys that would have been right at this place."""
+    section: Any = WheelConfig
+    for step in loc[:-1]:
+        section = _inside(section, step)
+        if section is None:
+            return ""
+    known = list(section.model_fields)
+    near = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f", did you mean '{near[0]}'?" if near else f"; expected one of: {', '.join(known)}"
+
+
+def _inside(section: Any, step: str | int) -> Any:
+    """The section class behind one step of a place, None where the place has no fixed keys."""
+    kinds = {kind.model_fields["kind"].annotation.__args__[0]: kind for kind in _VENDORS}
+    if step in kinds:
+        return kinds[step]
+    if isinstance(step, int):
+        return section
+    annotation = section.model_fields[step].annotation if step in section.model_fields else None
+    options = [annotation, *getattr(annotation, "__args__", ())]
+    sections = [option for option in options if isinstance(option, type) and issubclass(option, Section)]
+    return sections[0] if sections else (section if step == "vendor" else None)
+
+
+_VENDORS: tuple[Any, ...] = (SimulatedVendorConfig, FileVendorConfig, LabelStudioVendorConfig)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _absolute(config: WheelConfig, base: Path) -> WheelConfig:
+    """Resolve relative folders against the configuration's own folder."""
+
+    def resolve(value: str | None) -> str | None:
+        if value is None or value.startswith("s3://"):
+            return value
+        return str((base / Path(value).expanduser()).resolve())
+
+    vendor = config.vendor
+    if isinstance(vendor, SimulatedVendorConfig):
+        vendor = vendor.model_copy(update={"truth": resolve(vendor.truth)})
+    elif isinstance(vendor, FileVendorConfig):
+        vendor = vendor.model_copy(update={"folder": resolve(vendor.folder)})
+    store = config.store.model_copy(update={"root": resolve(config.store.root), "cache": resolve(config.store.cache)})
+    triggers = config.triggers.model_copy(
+        update={"inbox": resolve(config.triggers.inbox), "alerts": resolve(config.triggers.alerts)}
+    )
+    sources = tuple(source.model_copy(update={"root": resolve(source.root)}) for source in config.sources)
+    return config.model_copy(update={"store": store, "sources": sources, "vendor": vendor, "triggers": triggers})

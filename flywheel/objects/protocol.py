@@ -1,0 +1,52 @@
+"""What the flywheel asks of a place where bytes lie."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One object as a listing shows it. `version` changes whenever the bytes do."""
+
+    key: str  # relative to the store's root, "/"-separated
+    version: str  # etag on S3; size and modification time (ns) in a folder
+    size: int  # bytes
+    modified_at: datetime  # UTC
+
+
+class ObjectStore(Protocol):
+    """A folder or an S3 prefix. Keys are relative, never leave the root, and hold no control characters."""
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every object under `prefix` in the order of its key (UTF-8 bytes). Hidden files are left out."""
+        ...
+
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Return the object's bytes.
+
+        Raises:
+            DataError: it does not exist, the key leaves the root, or it is larger than `limit` bytes.
+        """
+        ...
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write the object whole or not at all, replacing what stood there."""
+        ...
+
+    def write_if_absent(self, key: str, content: bytes) -> bool:
+        """Write the object unless one stands there; return whether it was written."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Return whether the object is there."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; a missing one is no error."""
+        ...
+
+    def address(self, key: str) -> str:
+        """Return where a person finds the object: an absolute path or an `s3://` address."""
+        ...

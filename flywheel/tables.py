@@ -1,0 +1,147 @@
+"""Delta tables under one root: a folder or an S3 prefix. Every write is one transaction.
+
+Each step replaces its own partition, so a step that is killed and repeated leaves the same rows, and
+steps that work on different partitions never conflict. A write that would change nothing is not made.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+
+from flywheel.errors import DataError
+from flywheel.records import PARTITION, SCHEMAS, VOLATILE, empty
+
+log = logging.getLogger("flywheel.tables")
+
+ATTEMPTS = 8
+
+
+class Tables:
+    """The wheel's tables.
+
+    Args:
+        root: a folder, or `s3://bucket/prefix`.
+        storage_options: what `deltalake` needs to reach an S3 root (endpoint, keys, region); never logged.
+    """
+
+    def __init__(self, root: str, storage_options: Mapping[str, str] | None = None):
+        self.root = root.rstrip("/")
+        self._options = dict(storage_options or {})
+
+    def uri(self, name: str) -> str:
+        """Where the table lies."""
+        return f"{self.root}/{name}"
+
+    def scan(self, name: str, version: int | None = None) -> pl.LazyFrame:
+        """Return the table, as of `version` if given; a table nobody wrote yet has no rows.
+
+        A `version` of -1 stands for "did not exist yet", as recorded by `versions`.
+        """
+        if version == -1 or self.version(name) is None:
+            return empty(name).lazy()
+        frame = pl.scan_delta(self.uri(name), version=version, **self._polars_options())
+        return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[name].items())
+
+    def read(self, name: str, version: int | None = None, **partition: object) -> pl.DataFrame:
+        """Return the rows of the table whose columns equal `partition`."""
+        conditions = [pl.col(column) == value for column, value in partition.items()]
+        return self.scan(name, version).filter(*conditions).collect()
+
+    def replace(self, name: str, rows: pl.DataFrame, **partition: str | int) -> bool:
+        """Make `rows` the whole content of one partition; return whether anything was written.
+
+        Rows equal to what stands there, volatile columns aside, are not written again.
+
+        Raises:
+            DataError: a row lies outside the partition, or a column is missing.
+        """
+        [(column, value)] = partition.items()
+        if PARTITION.get(name) != column:
+            raise DataError(f"table '{name}' is partitioned by '{PARTITION.get(name)}', not by '{column}'")
+        rows = _conform(name, rows)
+        strangers = rows.filter(pl.col(column) != value).height
+        if strangers:
+            raise DataError(f"{strangers} rows for '{name}' lie outside {column}={value}", count=strangers)
+        if _same(name, rows, self.read(name, None, **{column: value})):
+            return False
+        quoted = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
+        return self._write(name, rows, predicate=f"{column} = {quoted}")
+
+    def overwrite(self, name: str, rows: pl.DataFrame) -> bool:
+        """Make `rows` the whole content of an unpartitioned table; return whether anything was written."""
+        rows = _conform(name, rows)
+        if self.version(name) is not None and _same(name, rows, self.read(name)):
+            return False
+        return self._write(name, rows)
+
+    def append(self, name: str, rows: pl.DataFrame) -> None:
+        """Add rows in one transaction. For chunks of long work; appends never conflict with one another."""
+        self._write(name, _conform(name, rows), mode="append")
+
+    def version(self, name: str) -> int | None:
+        """Return the newest version of the table, or None if it was never written."""
+        try:
+            return DeltaTable(self.uri(name), storage_options=self._options or None).version()
+        except TableNotFoundError:
+            return None
+
+    def versions(self) -> dict[str, int]:
+        """Return the version of every table; -1 for one that was never written."""
+        found = {name: self.version(name) for name in SCHEMAS}
+        return {name: -1 if version is None else version for name, version in found.items()}
+
+    def _write(self, name: str, rows: pl.DataFrame, mode: str = "overwrite", predicate: str | None = None) -> bool:
+        options: dict[str, Any] = {}
+        if self.version(name) is None:
+            mode = "append"  # the first write creates the table; a rival's first write then makes this one retry
+            if name in PARTITION:
+                options["partition_by"] = [PARTITION[name]]
+        elif predicate:
+            options["predicate"] = predicate
+        if not self.root.startswith("s3://"):
+            Path(self.root).mkdir(parents=True, exist_ok=True)
+
+        def commit() -> None:
+            cast(Any, rows).write_delta(
+                self.uri(name), mode=mode, delta_write_options=options, **self._polars_options()
+            )
+
+        _retry_conflicts(commit, name)
+        return True
+
+    def _polars_options(self) -> dict[str, Any]:
+        return {"storage_options": self._options, "credential_provider": None} if self._options else {}
+
+
+def _retry_conflicts(commit: Callable[[], None], name: str) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            return commit()
+        except CommitFailedError as conflict:
+            if attempt == ATTEMPTS - 1:
+                raise
+            log.info("table '%s' was written by somebody else at the same moment, trying again: %s", name, conflict)
+            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
+
+
+def _conform(name: str, rows: pl.DataFrame) -> pl.DataFrame:
+    missing = [column for column in SCHEMAS[name] if column not in rows.columns]
+    if missing:
+        raise DataError(f"rows for table '{name}' lack the columns {missing}")
+    return rows.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[name].items())
+
+
+def _same(name: str, rows: pl.DataFrame, stored: pl.DataFrame) -> bool:
+    """Whether two frames hold the same rows in any order, volatile columns aside."""
+    if rows.height != stored.height:
+        return False
+    columns = [column for column in SCHEMAS[name] if column not in VOLATILE.get(name, ())]
+    order = [column for column in columns if not isinstance(SCHEMAS[name][column], pl.List)]
+    return rows.select(columns).sort(order).equals(stored.select(columns).sort(order))
