@@ -63,14 +63,17 @@ class Tables:
             DataError: a row lies outside the partition, or a column is missing.
         """
         [(column, value)] = partition.items()
-        if PARTITION.get(name) != column:
-            raise DataError(f"table '{name}' is partitioned by '{PARTITION.get(name)}', not by '{column}'")
         rows = _conform(name, rows)
-        strangers = rows.filter(pl.col(column) != value).height
-        if strangers:
-            raise DataError(f"{strangers} rows for '{name}' lie outside {column}={value}", count=strangers)
+        _check_partition(name, rows, column, value)
         if _same(name, rows, self.read(name, None, **{column: value})):
             return False
+        return self.rewrite(name, rows, **partition)
+
+    def rewrite(self, name: str, rows: pl.DataFrame, **partition: str | int) -> bool:
+        """Like `replace`, but written in any case: for changes of volatile columns."""
+        [(column, value)] = partition.items()
+        rows = _conform(name, rows)
+        _check_partition(name, rows, column, value)
         quoted = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
         return self._write(name, rows, predicate=f"{column} = {quoted}")
 
@@ -129,6 +132,14 @@ def _retry_conflicts(commit: Callable[[], None], name: str) -> None:
                 raise
             log.info("table '%s' was written by somebody else at the same moment, trying again: %s", name, conflict)
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)
+
+
+def _check_partition(name: str, rows: pl.DataFrame, column: str, value: str | int) -> None:
+    if PARTITION.get(name) != column:
+        raise DataError(f"table '{name}' is partitioned by '{PARTITION.get(name)}', not by '{column}'")
+    strangers = rows.filter(pl.col(column) != value).height
+    if strangers:
+        raise DataError(f"{strangers} rows for '{name}' lie outside {column}={value}", count=strangers)
 
 
 def _conform(name: str, rows: pl.DataFrame) -> pl.DataFrame:
