@@ -64,9 +64,10 @@ def read_turn(tables: Tables, turn: int) -> Turn:
     rows = tables.read("turns", turn=turn)
     if rows.is_empty():
         raise DataError(f"turn {turn} was never opened; the newest is {latest_turn(tables)}", (turn_key(turn),))
-    row = rows.row(0, named=True)
-    decoded = {name: json.loads(row[name]) for name in ("pinned", "snapshot", "stations")}
-    return Turn(**{**row, **decoded, "arrivals": tuple(row["arrivals"])})
+    row: dict[str, Any] = rows.row(0, named=True)
+    row |= {name: json.loads(row[name]) for name in ("pinned", "snapshot", "stations")}
+    row["arrivals"] = tuple(row["arrivals"])
+    return Turn(**row)
 
 
 def open_turn(tables: Tables, turn: int, *, trigger: str, reason: str, budget: float) -> Turn:
