@@ -46,8 +46,8 @@ class SourceConfig(Section):
     id: Name
     root: str = Field(description="a folder, or s3://bucket/prefix")
     manifest: str | None = Field(default=None, description="pattern of manifest keys, like manifest*.csv")
-    license: str = "unknown"
-    provenance: str = ""
+    license: str = Field(default="unknown", description="license of the items, kept with each")
+    provenance: str = Field(default="", description="where the items come from, in words, kept with each")
     max_bytes: int = Field(default=50_000_000, gt=0, description="larger objects are refused")
     max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
     s3: S3 = S3()
@@ -61,7 +61,7 @@ class EncoderConfig(Section):
     revision: str | None = Field(default=None, description="hub revision")
     image_size: int = Field(default=224, ge=32, le=1024, description="pixels a side, for efficientnet-conse")
     max_tokens: int = Field(default=128, ge=8, le=8192, description="longer texts are cut")
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(default="auto", description="number format of the encoder")
 
     @model_validator(mode="after")
     def _needs_model(self) -> "EncoderConfig":
@@ -71,6 +71,8 @@ class EncoderConfig(Section):
 
 
 class EncodersConfig(Section):
+    """One encoder for each modality."""
+
     image: EncoderConfig = EncoderConfig(kind="efficientnet-conse")
     text: EncoderConfig = EncoderConfig(kind="minilm")
 
@@ -87,7 +89,7 @@ class IndexConfig(Section):
 class StructureConfig(Section):
     """Neighbors, duplicates and clusters."""
 
-    neighbors: int = Field(default=15, ge=2, le=200)
+    neighbors: int = Field(default=15, ge=2, le=200, description="neighbors kept of each content")
     near_duplicate: Share = Field(default=0.985, description="cosine from which two contents are near duplicates")
     cluster_sizes: tuple[int, ...] = Field(default=(200, 50), description="items per cluster, coarsest level first")
     seed: int = 0
@@ -96,8 +98,8 @@ class StructureConfig(Section):
 class TargetConfig(Section):
     """The distribution the labels should cover; without it, the pool's own."""
 
-    attribute: str
-    shares: dict[str, Share]
+    attribute: str = Field(description="an attribute of the items, as the manifest gives it")
+    shares: dict[str, Share] = Field(description="share of each of its values; they sum to 1")
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> "TargetConfig":
@@ -110,11 +112,11 @@ class TargetConfig(Section):
 class LabelSpecConfig(Section):
     """What is asked about an item."""
 
-    field: Name = "label"
-    version: str = "1"
+    field: Name = Field(default="label", description="name of the answer")
+    version: str = Field(default="1", description="raise it when the question changes: answers belong to one version")
     modality: Literal["image", "text"] = "image"
-    classes: tuple[str, ...] = Field(min_length=2)
-    instructions: str = ""
+    classes: tuple[str, ...] = Field(min_length=2, description="the possible answers")
+    instructions: str = Field(default="", description="what an annotator should know, in words")
 
     @model_validator(mode="after")
     def _distinct(self) -> "LabelSpecConfig":
@@ -128,8 +130,8 @@ class SimulatedVendorConfig(Section):
 
     kind: Literal["simulated"]
     truth: str = Field(description="a CSV file: key, label")
-    annotators: int = Field(default=5, ge=1, le=1000)
-    error_rate: Share = 0.05
+    annotators: int = Field(default=5, ge=1, le=1000, description="how many different annotators answer")
+    error_rate: Share = Field(default=0.05, description="chance that one answer is wrong")
     seed: int = 0
     price: float = Field(default=0.05, ge=0, description="money per answer")
 
@@ -176,7 +178,7 @@ class BudgetConfig(Section):
     evaluation_labels: int = Field(default=200, ge=0, description="random labels the evaluation set should have")
     evaluation_share: Share = Field(default=0.2, description="share of subjects kept for evaluation, by a stable hash")
     gap_share: Share = Field(default=0.6, description="share of the chosen items that goes to named gaps")
-    money_per_turn: float = Field(default=1000.0, ge=0)
+    money_per_turn: float = Field(default=1000.0, ge=0, description="most that one turn may order")
     open_money: float = Field(default=1000.0, ge=0, description="most that may be ordered and not yet returned")
     auto_approve: bool = Field(default=False, description="spend without asking a person; for demos")
 
@@ -187,7 +189,7 @@ class TriggersConfig(Section):
     new_items: int = Field(default=500, ge=1, description="new items since the last turn")
     metric_drop: Share = Field(default=0.02, description="fall of a metric that starts a turn")
     metric_recovered: Share = Field(default=0.01, description="fall below which a fired metric is armed again")
-    max_turns_per_day: int = Field(default=4, ge=1)
+    max_turns_per_day: int = Field(default=4, ge=1, description="turns that start by themselves in a day at most")
     max_arrival_items: int = Field(default=20_000, ge=1, description="objects in one arrival at most")
     settle_seconds: float = Field(default=0.0, ge=0, description="objects younger than this wait for the next arrival")
     inbox: str | None = Field(default=None, description="folder where outside metrics land as JSON files")
