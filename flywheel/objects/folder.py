@@ -1,0 +1,191 @@
+"""A folder as an object store. Writes are whole or not at all; nothing outside the folder is ever reached."""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from flywheel.errors import DataError
+from flywheel.objects.keys import KeyRefused, ObjectMissing, checked, is_hidden, key_problem, too_large
+from flywheel.objects.protocol import ObjectInfo
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_NAME_BYTES = 255  # of one file or folder, on the usual file systems
+
+
+class FolderStore:
+    """The files under one folder.
+
+    Symbolic links to files inside the folder are followed; links that leave it are neither listed nor
+    opened, linked folders are not listed (what is in them is listed where it really lies).
+
+    Args:
+        root: the folder. It need not exist before the first write.
+    """
+
+    def __init__(self, root: str | Path):
+        self.root = Path(root).resolve()
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Yield every file under `prefix` in the order of its key (UTF-8 bytes). Hidden files are left out.
+
+        A name that is no good key (see `key_problem`) is yielded too, so that it can be reported; bytes that
+        are not UTF-8 are shown as backslash escapes.
+
+        Raises:
+            DataError: the folder does not exist. An unmounted disk must not look like an empty one.
+        """
+        if not self.root.is_dir():
+            raise DataError(f"there is no folder {self.root}; create or mount it, or correct 'root' in flywheel.yaml")
+        start = prefix.rpartition("/")[0]
+        if start and (key_problem(start) or not (self.root / start).is_dir()):
+            return
+        yield from self._walk(self.root / start, f"{start}/" if start else "", prefix)
+
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        """Return the file's bytes; see `ObjectStore.read`.
+
+        Raises:
+            ObjectMissing: there is no such regular file.
+            KeyRefused: the key leaves the folder.
+            ObjectTooLarge: it has more than `limit` bytes.
+        """
+        path = self._inside(key)
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
+                raise ObjectMissing(f"{path} is not a regular file", (key,))
+            if limit is not None and found.st_size > limit:
+                raise too_large(str(path), found.st_size, limit)
+            with path.open("rb") as file:
+                content = file.read() if limit is None else file.read(limit + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ObjectMissing(f"there is no file {path}", (key,)) from None
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions", (key,)) from error
+        if limit is not None and len(content) > limit:  # it grew while it was read
+            raise too_large(str(path), len(content), limit)
+        return content
+
+    def write(self, key: str, content: bytes) -> None:
+        """Write the file whole or not at all, replacing what stood there. It is on disk when this returns."""
+        path = self._inside(key)
+        temporary = self._temporary(path, content)
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise _unwritable(path, error) from error
+        _sync_folder(path.parent)
+
+    def write_if_absent(self, key: str, content: bytes) -> bool:
+        """Write the file unless one stands there; return whether it was written. One of two rivals wins."""
+        path = self._inside(key)
+        if path.exists():
+            return False
+        temporary = self._temporary(path, content)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        return True
+
+    def exists(self, key: str) -> bool:
+        """Return whether the file is there."""
+        return self._inside(key).is_file()
+
+    def delete(self, key: str) -> None:
+        """Remove the file; a missing one is no error."""
+        path = self._inside(key)
+        try:
+            path.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return
+        except OSError as error:
+            raise DataError(f"{path} cannot be removed: {error.strerror}", (key,)) from error
+
+    def address(self, key: str) -> str:
+        """Return the absolute path of the file."""
+        return str(self._inside(key))
+
+    def _inside(self, key: str) -> Path:
+        path = self.root / checked(key)
+        if any(len(segment.encode("utf-8")) > MAX_NAME_BYTES for segment in key.split("/")):
+            raise KeyRefused(f"the key {key!r} is refused: a name in it has more than {MAX_NAME_BYTES} bytes", (key,))
+        if not self._stays(path):
+            raise KeyRefused(f"the key {key!r} leads out of {self.root} by a symbolic link", (key,))
+        return path
+
+    def _stays(self, path: Path) -> bool:
+        """Whether the path, its links followed, ends inside the folder."""
+        try:
+            return path.resolve().is_relative_to(self.root)
+        except (OSError, RuntimeError):  # links in a circle
+            return False
+
+    def _temporary(self, path: Path, content: bytes) -> Path:
+        """Write `content` to a hidden file beside `path`, synced to disk."""
+        temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise _unwritable(path, error) from error
+        return temporary
+
+    def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[ObjectInfo]:
+        """Yield the files below `folder` whose keys begin with `prefix`, in key order."""
+        with os.scandir(folder) as entries:
+            named = sorted(((_sort_name(entry), entry) for entry in entries), key=lambda pair: pair[0])
+        for name, entry in named:
+            key = above + name
+            if is_hidden(key) or not (key.startswith(prefix) or prefix.startswith(key)):
+                continue
+            if name.endswith("/"):
+                yield from self._walk(Path(entry.path), key, prefix)
+            elif key.startswith(prefix) and (info := self._info(key, entry)):
+                yield info
+
+    def _info(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
+        """Describe one directory entry; None for what is no file, left the folder or vanished meanwhile."""
+        if entry.is_symlink() and not self._stays(Path(entry.path)):
+            return None
+        try:
+            found = entry.stat()
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            return None
+        modified = EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
+        return ObjectInfo(key, f"{found.st_size}-{found.st_mtime_ns}", found.st_size, modified)
+
+
+def _sort_name(entry: os.DirEntry[str]) -> str:
+    """Name an entry so that a sorted walk meets keys in their own order: a folder ends in "/".
+
+    Bytes that are not UTF-8 become backslash escapes, which `key_problem` names.
+    """
+    name = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+    return f"{name}/" if entry.is_dir(follow_symlinks=False) else name
+
+
+def _unwritable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be written: {error.strerror}; check the folder's permissions and free space")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the folder's own entry to disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
