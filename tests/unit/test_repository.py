@@ -19,8 +19,8 @@ ENGINE = ROOT / "flywheel"
 # the order in which data flows; what stands later may import what stands earlier
 # fmt: off
 STATIONS = (
-    "objects", "raw", "encoders", "index", "structure", "turns", "gaps", "selection", "vendors", "quality", "modeling",
-    "feedback", "report",
+    "objects", "raw", "encoders", "index", "structure", "turns", "corpus", "gaps", "selection", "vendors", "quality",
+    "modeling", "feedback", "report",
 )
 # fmt: on
 ABOVE = ("search", "cli", "demo")
