@@ -48,3 +48,9 @@ class NotApproved(FlywheelError):
     """Money would be spent without a person's approval."""
 
     exit_code = 5
+
+
+class BudgetExceeded(FlywheelError):
+    """An order would cost more than `budget` allows."""
+
+    exit_code = 5

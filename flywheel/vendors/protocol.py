@@ -1,9 +1,11 @@
 """What the flywheel asks of an annotation vendor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, overload
+
+from flywheel.identity import digest
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,37 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """One answer of a vendor that cannot be used: where it stands and why. It never holds up the good ones."""
+
+    where: str
+    reason: str
+
+
+class Answers(Sequence[Answer]):
+    """What `AnnotationVendor.fetch` returns: the usable answers, in order, and beside them what was `refused`."""
+
+    def __init__(self, answers: Iterable[Answer], refused: Iterable[Refusal] = ()):
+        self._answers = tuple(answers)
+        self.refused = tuple(refused)
+
+    @overload
+    def __getitem__(self, index: int) -> Answer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Answer]: ...
+    def __getitem__(self, index: int | slice) -> Answer | Sequence[Answer]:
+        return self._answers[index]
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+
+def annotation_uid(task_uid: str, author: str, native_id: str) -> str:
+    """Return our name of one annotator's answer to one task; the same however often it is fetched or changed."""
+    return digest("annotation", task_uid, author, native_id)
+
+
+@dataclass(frozen=True)
 class JobStatus:
     """How far a job is."""
 
@@ -77,6 +110,7 @@ class Capabilities:
     annotator_identity: bool
     object_rework: bool
     push: bool
+    withdrawals: bool = False  # an answer that is no longer there was taken back on purpose
 
 
 class AnnotationVendor(Protocol):
@@ -112,8 +146,11 @@ class AnnotationVendor(Protocol):
         """Ask how far the job is."""
         ...
 
-    def fetch(self, job: Job, native_id: str) -> Sequence[Answer]:
-        """Return all answers so far, corrections included, in a stable order; unusable ones raise VendorError."""
+    def fetch(self, job: Job, native_id: str) -> Answers:
+        """Return what stands at the vendor: per annotation its latest value, in a stable order.
+
+        A corrected answer keeps its `annotation_uid`. Answers that cannot be used are in `.refused`.
+        """
         ...
 
     def send_back(self, job: Job, native_id: str, annotation_uid: str, comment: str) -> None:
