@@ -31,7 +31,7 @@ def approve(
 
 
 def _show_batch(wheel: Wheel, turn: int) -> None:
-    from flywheel.cli.status import order_cost
+    from flywheel.cli.status import batch_cost
 
     batch = wheel.tables.read("batches", turn=turn)
     if batch.is_empty():
@@ -41,8 +41,8 @@ def _show_batch(wheel: Wheel, turn: int) -> None:
     rows = [[arm, strategy, words.get(gap, gap), count] for (arm, strategy, gap), count in sorted(kinds.items())]
     show_table(f"Batch of turn {turn}", ["arm", "strategy", "gap", "items"], rows)
     votes, price = wheel.config.budget.votes, wheel.config.vendor.price
-    cost = order_cost(wheel.config, batch.height)
-    say(f"{batch.height} items × {votes} votes × {price:g} = {cost:.2f}, by vendor '{wheel.config.vendor.kind}'")
+    items, cost = batch["content_id"].n_unique(), batch_cost(wheel.config, batch)
+    say(f"{items} distinct items × {votes} votes × {price:g} = {cost:.2f}, by vendor '{wheel.config.vendor.kind}'")
 
 
 def _user() -> str:

@@ -61,6 +61,7 @@ def _show_status(found: "Status") -> None:
     if found.turns:
         columns = ("turn", "state", "trigger", "labels_spent", "spent", "accuracy", "reason")
         show_table("Turns", columns, ([turn[name] for name in columns] for turn in found.turns))
-    for wait in found.waiting:
-        say(f"turn {wait.turn} waits: {wait.reason}, {wait.tasks} items, cost {wait.cost:.2f}")
+    for one in found.open_turns:
+        refused = ", rejected" if one.rejected else ""
+        say(f"turn {one.turn} waits for: {one.waits_for}{refused} ({one.items} items, cost {one.cost:.2f})")
     say(f"next: {found.next_step}")
