@@ -1,5 +1,12 @@
 """embeddings: reads `items` and the bytes behind them, writes `embeddings`."""
 
+from flywheel.encoders.embed import EmbedReport as EmbedReport
+from flywheel.encoders.embed import embed_arrival as embed_arrival
+from flywheel.encoders.embed import load_vectors as load_vectors
+from flywheel.encoders.embed import missing_contents as missing_contents
+from flywheel.encoders.embed import scan_vectors as scan_vectors
+from flywheel.encoders.embed import to_matrix as to_matrix
+from flywheel.encoders.open import open_encoder as open_encoder
 from flywheel.encoders.protocol import Content as Content
 from flywheel.encoders.protocol import Encoder as Encoder
 from flywheel.encoders.protocol import Vectors as Vectors

@@ -1,0 +1,157 @@
+"""Images and texts in one space, with a transformers CLIP or SigLIP checkpoint.
+
+Sources: Radford et al. 2021 (CLIP); Zhai et al. 2023 (SigLIP). Images go through the checkpoint's own image processor
+(its Pillow form: torchvision is not needed), texts are padded to the length the model was trained with.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from flywheel.encoders.checkpoints import Checkpoint
+from flywheel.encoders.images import Pixels, encode_images
+from flywheel.encoders.protocol import Content, Vectors
+from flywheel.encoders.runtime import (
+    IMAGES_PER_BATCH,
+    TOKENS_PER_BATCH,
+    Precision,
+    WantedPrecision,
+    choose_precision,
+    device,
+    inference,
+    to_tensor,
+    unit,
+)
+from flywheel.encoders.text import decode_texts
+from flywheel.errors import ConfigError
+
+VERSION = "v1"  # of what this module does to an image or a text; part of the encoder's id
+
+
+class ClipEncoder:
+    """The image or the text side of a CLIP-like model as an encoder; its words lie in the space of its contents.
+
+    Knowing its id reads a few small files; the first content loads the weights. `contents_encoded` counts the
+    contents that went through the model since it was opened.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        modality: str = "image",
+        *,
+        max_tokens: int = 128,
+        precision: WantedPrecision = "auto",
+    ):
+        self.modality = modality
+        self.contents_encoded = 0
+        self._checkpoint = checkpoint
+        self._max_tokens = max_tokens
+        self._precision: Precision = choose_precision(precision)
+
+    @property
+    def words_id(self) -> str:
+        return f"{self._checkpoint.label}-{self._checkpoint.fingerprint}"
+
+    @property
+    def id(self) -> str:
+        side = f"t{self._max_tokens}" if self.modality == "text" else "px"
+        return f"{self.words_id}_{side}_{self._precision}_{VERSION}"
+
+    @property
+    def dim(self) -> int:
+        """Width of the shared space.
+
+        Raises:
+            ConfigError: the checkpoint is no image-text model of this kind.
+        """
+        config = self._checkpoint.config
+        text = getattr(config, "text_config", None)
+        width = getattr(config, "projection_dim", None) or getattr(text, "projection_size", None)
+        if text is None or not hasattr(config, "vision_config") or not width:
+            raise ConfigError(
+                f"'{self._checkpoint.name}' is a '{config.model_type}' model; kind 'transformers-clip' needs a CLIP or "
+                "SigLIP checkpoint (for texts alone there is 'transformers-text')"
+            )
+        return int(width)
+
+    @property
+    def words_dim(self) -> int:
+        return self.dim
+
+    def encode(self, batch: Sequence[Content]) -> Vectors:
+        if self.modality == "text":
+            vectors = self.encode_words(decode_texts(batch))
+        else:
+            rows = IMAGES_PER_BATCH[device()]
+            vectors = encode_images(batch, self._prepare, self._forward_images, rows=rows, dim=self.dim)
+        self.contents_encoded += len(batch)
+        return vectors
+
+    def encode_words(self, texts: Sequence[str]) -> Vectors:
+        rows = max(1, TOKENS_PER_BATCH[device()] // self._text_length)
+        parts = [self._forward_texts(list(texts[start : start + rows]), rows) for start in range(0, len(texts), rows)]
+        return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
+
+    def to_words(self, vectors: Vectors) -> Vectors:
+        return vectors
+
+    def _prepare(self, image: Image.Image) -> Pixels:
+        prepared: dict[str, Any] = self._processor(images=image, return_tensors="np")
+        return np.asarray(prepared["pixel_values"][0], np.float32)
+
+    def _forward_images(self, pixels: Pixels) -> Vectors:
+        with inference(self._precision):
+            output = self._model.get_image_features(pixel_values=to_tensor(pixels))
+        return _pooled(output)
+
+    def _forward_texts(self, texts: list[str], rows: int) -> Vectors:
+        """One forward pass of a fixed shape; missing rows repeat the first text."""
+        filled = texts + [texts[0]] * (rows - len(texts))
+        encoded: dict[str, torch.Tensor] = self._tokenizer(
+            filled, padding="max_length", truncation=True, max_length=self._text_length, return_tensors="pt"
+        )
+        # SigLIP was trained to read its padding: it takes no mask
+        names = ["input_ids"] if self._is_siglip else ["input_ids", "attention_mask"]
+        with inference(self._precision):
+            output = self._model.get_text_features(**{name: encoded[name].to(device()) for name in names})
+        return _pooled(output)[: len(texts)]
+
+    @property
+    def _is_siglip(self) -> bool:
+        return str(self._checkpoint.config.model_type).startswith("siglip")
+
+    @property
+    def _text_length(self) -> int:
+        """Tokens of every text. SigLIP reads its last position, so only the full length will do."""
+        positions = int(self._checkpoint.config.text_config.max_position_embeddings)
+        return positions if self._is_siglip else min(positions, self._max_tokens)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return self._checkpoint.load(AutoTokenizer)
+
+    @cached_property
+    def _processor(self) -> Any:
+        from transformers import AutoImageProcessor
+
+        return self._checkpoint.load(AutoImageProcessor, backend="pil")
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import AutoModel
+
+        model = self._checkpoint.load(AutoModel, use_safetensors=True, dtype=torch.float32)
+        return model.eval().to(device())
+
+
+def _pooled(output: Any) -> Vectors:
+    """The projected features at unit length, whether the model returns them bare or inside an output."""
+    features = output if isinstance(output, torch.Tensor) else output.pooler_output
+    return unit(features.float().cpu().numpy())

@@ -1,0 +1,48 @@
+"""Open the encoder that `flywheel.yaml` names. Model libraries are imported here, not when `flywheel` is."""
+
+from flywheel.config import EncoderConfig
+from flywheel.encoders.protocol import Encoder
+from flywheel.errors import ConfigError
+
+MODALITIES = {
+    "minilm": ("text",),
+    "transformers-text": ("text",),
+    "efficientnet-conse": ("image",),
+    "transformers-clip": ("image", "text"),
+}
+
+
+def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
+    """Return the encoder of `modality`; its weights are loaded when the first content is encoded.
+
+    Raises:
+        ConfigError: the kind does not encode this modality, its package is missing, or its model is not found.
+    """
+    if modality not in MODALITIES[config.kind]:
+        fitting = [kind for kind, known in MODALITIES.items() if modality in known]
+        raise ConfigError(
+            f"encoders.{modality}: kind '{config.kind}' does not encode the modality '{modality}'; "
+            f"expected one of {fitting or sorted(MODALITIES)}"
+        )
+    if config.kind == "minilm":
+        from flywheel.encoders.text import open_minilm
+
+        return open_minilm(max_tokens=config.max_tokens, precision=config.precision)
+    if config.kind == "efficientnet-conse":
+        from flywheel.encoders.conse import open_conse
+
+        return open_conse(image_size=config.image_size, max_tokens=config.max_tokens, precision=config.precision)
+    return _open_transformers(modality, config)
+
+
+def _open_transformers(modality: str, config: EncoderConfig) -> Encoder:
+    from flywheel.encoders.checkpoints import find_checkpoint
+    from flywheel.encoders.clip import ClipEncoder
+    from flywheel.encoders.text import TextEncoder
+
+    if not config.model:
+        raise ConfigError(f"encoders.{modality}: 'model' (a local path or a hub id) is needed for '{config.kind}'")
+    checkpoint = find_checkpoint(config.model, config.revision)
+    if config.kind == "transformers-text":
+        return TextEncoder(checkpoint, max_tokens=config.max_tokens, precision=config.precision)
+    return ClipEncoder(checkpoint, modality, max_tokens=config.max_tokens, precision=config.precision)
