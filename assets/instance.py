@@ -1,0 +1,69 @@
+"""The Dagster instance the wheel is turned with in this process: its history is what `flywheel dev` shows later."""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+from filelock import FileLock, Timeout
+
+from flywheel.config import WheelConfig
+from flywheel.errors import ConfigError
+
+SETTINGS = Path(__file__).resolve().parent.parent / ".dagster" / "dagster.yaml"
+DRIVER = "flywheel/driver"  # tag of the runs that were started here: the wheel's cache folder
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def dagster_home(config: WheelConfig) -> Path:
+    """Return where the wheel's Dagster history lies: DAGSTER_HOME, or `dagster` in the wheel's cache.
+
+    One wheel, one home: partitions of two wheels have the same names.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    return Path(home) if home else config.cache / "dagster"
+
+
+@contextlib.contextmanager
+def open_instance(config: WheelConfig) -> Iterator[dg.DagsterInstance]:
+    """Open the wheel's instance for one driver at a time; runs that a killed driver left behind are marked as failed.
+
+    Raises:
+        ConfigError: another process turns this wheel.
+    """
+    home = dagster_home(config)
+    home.mkdir(parents=True, exist_ok=True)
+    config.cache.mkdir(parents=True, exist_ok=True)
+    if not (home / SETTINGS.name).exists():
+        shutil.copyfile(SETTINGS, home / SETTINGS.name)
+    lock = FileLock(config.cache / "driver.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"another process turns this wheel (it holds {lock.lock_file}); wait until it is done"
+        ) from None
+    try:
+        with dg.DagsterInstance.local_temp(str(home)) as instance:
+            _bury(instance, config)
+            yield instance
+    finally:
+        lock.release()
+
+
+def driver_tags(config: WheelConfig) -> dict[str, str]:
+    """Return the tags of runs started by this wheel's driver."""
+    return {DRIVER: str(config.cache)}
+
+
+def _bury(instance: dg.DagsterInstance, config: WheelConfig) -> None:
+    """A killed process leaves its run 'in progress' for ever, and automation waits for what is in progress."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags=driver_tags(config))):
+        instance.report_run_failed(run, "the process that ran it was killed; the next one repeated its work")

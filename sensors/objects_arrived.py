@@ -1,0 +1,61 @@
+"""objects_arrived: something new, changed or gone in a source becomes an arrival, and the arrival's data is taken in.
+
+The inventory it compares with is the `objects` table. Killed between that write and Dagster's partition, the next
+tick finds the same arrivals in the table and asks for what is still missing.
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from assets.embeddings import embeddings
+from assets.partitions import arrivals
+from assets.raw import raw_data
+from flywheel.config import WheelConfig
+from flywheel.identity import digest_of_ids
+from flywheel.objects import Source
+from flywheel.raw import plan_arrivals
+from flywheel.tables import Tables
+from sensors.common import default_status, missing_partitions
+
+TARGET = dg.AssetSelection.assets(raw_data, embeddings)
+
+
+@dg.sensor(target=TARGET, minimum_interval_seconds=30, default_status=default_status())
+def objects_arrived(
+    context: dg.SensorEvaluationContext,
+    wheel: dg.ResourceParam[WheelConfig],
+    tables: dg.ResourceParam[Tables],
+    sources: dg.ResourceParam[dict[str, Source]],
+) -> dg.SensorResult:
+    """Objects landed in a source, changed or vanished."""
+    triggers = wheel.triggers
+    planned = plan_arrivals(
+        tables,
+        sources,
+        now=datetime.now(UTC),
+        settle_seconds=triggers.settle_seconds,
+        max_objects=triggers.max_arrival_items,
+    )
+    waiting = [arrival for arrival in planned if arrival > (context.cursor or "")]
+    if not waiting:
+        return dg.SensorResult(
+            skip_reason=f"nothing new in {_named(sources)}; {len(planned)} arrivals so far", cursor=context.cursor
+        )
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=run_key(tables, arrival), partition_key=arrival) for arrival in waiting],
+        dynamic_partitions_requests=missing_partitions(context, waiting, arrivals),
+        cursor=planned[-1],
+    )
+
+
+def run_key(tables: Tables, arrival: str) -> str:
+    """Name the arrival's run after what arrived, so that it is asked for once."""
+    rows = tables.scan("objects").filter(pl.col("arrival") == arrival).select("source", "key", "version", "state")
+    lines = ["\t".join(row) for row in rows.collect().iter_rows()]
+    return f"{arrival}:{digest_of_ids(lines, 'arrival')}"
+
+
+def _named(sources: dict[str, Source]) -> str:
+    return ", ".join(f"'{source}'" for source in sorted(sources))
