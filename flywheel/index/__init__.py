@@ -1,4 +1,7 @@
-"""vector_index: reads `items`, `embeddings` and clusters, brings Qdrant up to the tables."""
+"""vector_index: reads `items`, `embeddings` and clusters, brings Qdrant up to the tables.
+
+The server's side (`flywheel.index.server`) is imported when it is configured: its client costs a second.
+"""
 
 from flywheel.index.edge import EdgeIndex as EdgeIndex
 from flywheel.index.open import open_index as open_index
@@ -8,4 +11,3 @@ from flywheel.index.protocol import Points as Points
 from flywheel.index.protocol import Scalar as Scalar
 from flywheel.index.protocol import Space as Space
 from flywheel.index.protocol import VectorIndex as VectorIndex
-from flywheel.index.server import ServerIndex as ServerIndex

@@ -2,13 +2,9 @@
 
 import os
 
-from qdrant_client import QdrantClient
-
 from flywheel.config import WheelConfig, secret
 from flywheel.index.edge import EdgeIndex
 from flywheel.index.protocol import VectorIndex
-from flywheel.index.server import ServerIndex
-from flywheel.index.snapshots import ServerAddress
 
 
 def open_index(config: WheelConfig) -> VectorIndex:
@@ -19,14 +15,8 @@ def open_index(config: WheelConfig) -> VectorIndex:
     """
     if config.index.kind == "edge":
         return EdgeIndex(config.cache / "index")
-    address = ServerAddress(secret(config.index.url_env), _optional(config.index.api_key_env))
+    from flywheel.index.server import ServerIndex, connect  # its client takes a second to import
+    from flywheel.index.snapshots import ServerAddress
+
+    address = ServerAddress(secret(config.index.url_env), os.environ.get(config.index.api_key_env) or None)
     return ServerIndex(lambda: connect(address), config.index.collection, address=address)
-
-
-def connect(address: ServerAddress) -> QdrantClient:
-    """Return a client for a server; it connects with the first request."""
-    return QdrantClient(url=address.url, api_key=address.api_key, timeout=60, check_compatibility=False)
-
-
-def _optional(name: str) -> str | None:
-    return os.environ.get(name) or None

@@ -304,6 +304,11 @@ class ServerIndex:
                 client.create_payload_index(self._collection, field_path(field), _KINDS[kind], wait=True)
 
 
+def connect(address: ServerAddress) -> QdrantClient:
+    """Return a client for a server; it connects with the first request."""
+    return QdrantClient(url=address.url, api_key=address.api_key, timeout=60, check_compatibility=False)
+
+
 def _filter(where: Sequence[Condition], leave_out: Sequence[models.ExtendedPointId] = ()) -> models.Filter | None:
     """Put conditions into the server's words; `leave_out` are points never to return."""
     if not where and not leave_out:

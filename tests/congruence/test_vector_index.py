@@ -15,8 +15,8 @@ from qdrant_client import QdrantClient
 
 from flywheel.errors import DataError, FlywheelError, IndexMismatch
 from flywheel.identity import digest
-from flywheel.index import Condition, EdgeIndex, Points, ServerIndex, Space, VectorIndex
-from flywheel.index.open import connect
+from flywheel.index import Condition, EdgeIndex, Points, Space, VectorIndex
+from flywheel.index.server import ServerIndex, connect
 from flywheel.index.snapshots import ServerAddress
 
 KINDS = ["edge", "local", *(["server"] if os.environ.get("QDRANT_URL") else [])]
