@@ -16,7 +16,14 @@ from scipy.optimize import linear_sum_assignment
 from flywheel.encoders import Content, Encoder, Vectors
 from flywheel.records import empty
 from flywheel.structure.kmeans import cluster_vectors, distances_to
-from flywheel.structure.naming import WordCounts, choose_names, default_vocabulary, rank_by_texts, rank_by_words
+from flywheel.structure.naming import (
+    Ranking,
+    WordCounts,
+    choose_names,
+    default_vocabulary,
+    rank_by_texts,
+    rank_by_words,
+)
 from flywheel.structure.numeric import DECIMALS, Ints, one_thread
 from flywheel.structure.space import (
     ContentSpace,
@@ -134,7 +141,7 @@ def cluster_rows(space: ContentSpace, levels: Sequence[Level], generation: str) 
 
 
 def name_rows(
-    space: ContentSpace, levels: Sequence[Level], rankings: Sequence[Sequence[Sequence[str]]], generation: str
+    space: ContentSpace, levels: Sequence[Level], rankings: Sequence[Sequence[Ranking]], generation: str
 ) -> pl.DataFrame:
     """Return the rows of the table `cluster_names`, one per cluster; `rankings[level]` ranks terms per cluster."""
     frames: list[pl.DataFrame] = []
@@ -175,7 +182,7 @@ def _identify(modality: str, number: int, labels: Ints, centers: Vectors, before
 
 def _rank(
     space: ContentSpace, levels: Sequence[Level], encoder: Encoder, vocabulary: Sequence[str], texts: Texts | None
-) -> list[list[list[str]]]:
+) -> list[list[Ranking]]:
     """Rank the terms of every cluster of every level."""
     if not levels:
         return []
@@ -185,7 +192,7 @@ def _rank(
     finest = levels[-1]
     label_of = dict(zip(space.content_ids, finest.labels.tolist()))
     counts = WordCounts.of(texts, label_of, len(finest.ids))
-    rankings: list[list[list[str]]] = []
+    rankings: list[list[Ranking]] = []
     for level in levels:
         parents = np.zeros(len(finest.ids), np.int64)
         parents[finest.labels] = level.labels

@@ -1,6 +1,7 @@
 """Clusters get names in words: from the words of their texts, or through the space where contents and words meet."""
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +18,16 @@ from flywheel.structure.numeric import Ints, normalize, one_thread
 TEXT_LIMIT = 20_000
 TERMS = 10
 TERMS_IN_NAME = 3
+# A term stands in a name when its score is at least this share of the best one's.
+STRONG = 0.35
 # Members nearest to the center whose words stand for the cluster.
 PROTOTYPES = 32
 # What English contractions leave behind, and two words that stand everywhere in letters and posts.
 FRAGMENTS = frozenset(
     ["don", "didn", "doesn", "isn", "wasn", "aren", "couldn", "wouldn", "shouldn", "won", "just", "like"]
 )
+
+Ranking = list[tuple[str, float]]
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -41,7 +46,7 @@ def default_vocabulary() -> tuple[str, ...]:
 
 def rank_by_words(
     encoder: Encoder, vectors: Vectors, labels: Ints, centers: Vectors, vocabulary: Sequence[str]
-) -> list[list[str]]:
+) -> list[Ranking]:
     """Rank the words of `vocabulary` for each cluster by how much nearer they are to it than to the other clusters.
 
     Score: cosine of the word to the cluster minus its mean cosine to all clusters, higher is better. A cluster is
@@ -51,7 +56,8 @@ def rank_by_words(
         vectors: (n, d) contents, unit length; labels: (n,) which of the centers (k, d) each belongs to.
 
     Returns:
-        the best ten words of each cluster, best first, equally good ones in the order of `vocabulary`.
+        the best ten words of each cluster with their scores, best first, equally good ones in the order of
+        `vocabulary`.
     """
     words = list(dict.fromkeys(word.strip() for word in vocabulary if word.strip()))
     if not words:
@@ -60,7 +66,8 @@ def rank_by_words(
         places = _cluster_words(encoder, vectors, labels, centers)
         cosines = np.round(places @ encoder.encode_words(words).T, 6)
     scores = cosines - (cosines.mean(axis=0, keepdims=True) if len(centers) > 1 else 0)
-    return [[words[i] for i in np.argsort(-row, kind="stable")[:TERMS]] for row in scores]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :TERMS]
+    return [[(words[i], float(row[i])) for i in order] for row, order in zip(scores, best)]
 
 
 class WordCounts:
@@ -89,35 +96,37 @@ class WordCounts:
         return above
 
 
-def rank_by_texts(counts: WordCounts, sizes: Sequence[int]) -> list[list[str]]:
-    """Rank words for each cluster by class-based TF-IDF (Grootendorst 2022): share of the cluster's texts with the
-    word, times log(1 + mean words per cluster / texts with the word anywhere), higher is better.
+def rank_by_texts(counts: WordCounts, sizes: Sequence[int]) -> list[Ranking]:
+    """Rank words for each cluster: share of the cluster's texts with the word, times the logarithm of how much
+    larger that share is than over all texts; higher is better.
 
-    A word counts that stands in two texts of the cluster at least (one, in clusters of fewer than four texts) and
-    in less than half of all texts (where there are several clusters). Equally good words in alphabetical order.
+    This is class-based TF-IDF (Grootendorst 2022) over texts instead of occurrences, with the logarithm of the ratio
+    of shares for its log(1 + A / f), which leaves words that stand in every cluster (mail headers, greetings) on top.
+    A word counts that stands in two texts of the cluster at least (one, in clusters of fewer than four texts). Of a
+    word and its plural the better one is taken. Equally good words stand in alphabetical order.
     """
     total: Counter[str] = Counter()
     for counter in counts.texts:
         total.update(counter)
-    mean = sum(total.values()) / max(len(counts.texts), 1)
-    often = sum(sizes) / 2 if len(sizes) > 1 else float("inf")
-    ranked: list[list[str]] = []
+    everywhere = max(sum(sizes), 1)
+    ranked: list[Ranking] = []
     for counter, size in zip(counts.texts, sizes):
         least = 2 if size >= 4 else 1
         scored = {
-            word: count / size * float(np.log1p(mean / total[word]))
+            word: count / size * (math.log(count / size * everywhere / total[word]) if len(sizes) > 1 else 1.0)
             for word, count in counter.items()
-            if count >= least and total[word] <= often
+            if count >= least
         }
-        ranked.append(sorted(scored, key=lambda word: (-scored[word], word))[:TERMS])
+        order = sorted(scored, key=lambda word: (-scored[word], word))
+        ranked.append([(word, scored[word]) for word in _fold_plurals(order)])
     return ranked
 
 
-def choose_names(ranked: Sequence[Sequence[str]], former: Sequence[Sequence[str]] = ()) -> list[tuple[str, list[str]]]:
-    """Return a name and its terms for each cluster: its three best terms; names are unique.
+def choose_names(ranked: Sequence[Ranking], former: Sequence[Sequence[str]] = ()) -> list[tuple[str, list[str]]]:
+    """Return a name and its terms for each cluster: at most three, the best and those not much worse; names are unique.
 
     Args:
-        ranked: terms of each cluster, best first.
+        ranked: terms of each cluster with their scores, best first.
         former: terms each cluster was named by before (empty for a new one); they stay while they are all still
             among its ranked terms, so that a name does not change with every arrival.
 
@@ -125,20 +134,37 @@ def choose_names(ranked: Sequence[Sequence[str]], former: Sequence[Sequence[str]
     """
     taken: set[str] = set()
     names: list[tuple[str, list[str]]] = []
-    for position, terms in enumerate(ranked):
-        before = list(former[position]) if position < len(former) else []
-        best = before if before and set(before) <= set(terms) else list(terms[:TERMS_IN_NAME])
-        rest = [term for term in terms if term not in best]
-        name = ", ".join(best) or "unnamed"
-        while name in taken and rest:
-            best.append(rest.pop(0))
-            name = ", ".join(best)
-        number, base = 2, name
-        while name in taken:
-            name, number = f"{base} ({number})", number + 1
+    for position, ranking in enumerate(ranked):
+        before = former[position] if position < len(former) else ()
+        name, terms = _choose_name(ranking, before, taken)
         taken.add(name)
-        names.append((name, best))
+        names.append((name, terms))
     return names
+
+
+def _choose_name(ranking: Ranking, before: Sequence[str], taken: set[str]) -> tuple[str, list[str]]:
+    known = [term for term, _ in ranking]
+    strong = [term for term, score in ranking[:TERMS_IN_NAME] if score >= STRONG * ranking[0][1]]
+    terms = list(before) if before and set(before) <= set(known) else strong
+    rest = [term for term in known if term not in terms]
+    name = ", ".join(terms) or "unnamed"
+    while name in taken and rest:
+        terms.append(rest.pop(0))
+        name = ", ".join(terms)
+    number, base = 2, name
+    while name in taken:
+        name, number = f"{base} ({number})", number + 1
+    return name, terms
+
+
+def _fold_plurals(words: Iterable[str]) -> list[str]:
+    """Return the first ten words, leaving out those that are the plural or singular of an earlier one."""
+    kept: dict[str, str] = {}
+    for word in words:
+        kept.setdefault(word.removesuffix("s"), word)
+        if len(kept) == TERMS:
+            break
+    return list(kept.values())
 
 
 def _cluster_words(encoder: Encoder, vectors: Vectors, labels: Ints, centers: Vectors) -> Vectors:
