@@ -20,7 +20,10 @@ def known_events(tables: Tables, turn: int, field: str, spec_version: str) -> pl
     Adds `rank`, the order in which their origins became known.
     """
     jobs = tables.scan("jobs").filter(pl.col("turn") <= turn).select("turn", "job_id").collect()
-    origins = [*sorted(read_turn(tables, turn).arrivals), *jobs.sort("turn", "job_id")["job_id"]]
+    origins = [
+        *sorted(read_turn(tables, turn).arrivals, key=lambda name: (len(name), name)),
+        *jobs.sort("turn", "job_id")["job_id"],
+    ]
     ranks = pl.LazyFrame(
         {"origin": origins, "rank": range(len(origins))}, schema={"origin": pl.String, "rank": pl.Int64}
     )

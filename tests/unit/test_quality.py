@@ -276,11 +276,8 @@ def test_copies_that_a_manifest_labels_differently_are_no_certain_label(tmp_path
 
 def test_one_person_has_one_vote_per_content_the_latest(tmp_path: Path):
     world = make_world(tmp_path)
-    later = [utc() + timedelta(hours=hour) for hour in range(len(CLASSES))]
-    log(
-        world.tables,
-        *({"content_id": "c1", "value": value, "at": at} for value, at in zip(CLASSES, later, strict=True)),
-    )
+    answers = [{"content_id": "c1", "value": name, "at": utc(hour)} for hour, name in enumerate(CLASSES)]
+    log(world.tables, *answers)
     assert derive(world).votes == 1
     assert standing(world) == {"c1": "emu"}
 
