@@ -18,7 +18,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A data flywheel: know what is in your data, where your model fails, and which few items to label next.",
     epilog="Exit codes: 0 done, 1 failed, 2 fix the configuration or the command, 3 the data is not as promised, "
-    "4 the annotation vendor refused, 5 a person has to approve first.",
+    "4 the annotation vendor refused, 5 a person has to approve first, 6 answers are still missing.",
 )
 
 
@@ -63,5 +63,6 @@ app.command()(application.run)
 app.command()(reading.status)
 app.command()(reading.gaps)
 app.command()(decisions.approve)
+app.command()(reading.search)
 app.command()(reading.quarantine)
 app.command()(application.dev)

@@ -80,5 +80,6 @@ def _dagster_home(config: Path, root: Path) -> Path:
 
     home = load_config(config).cache / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(root / ".dagster" / "dagster.yaml", home / "dagster.yaml")
+    if not (home / "dagster.yaml").exists():
+        shutil.copyfile(root / ".dagster" / "dagster.yaml", home / "dagster.yaml")
     return home

@@ -9,8 +9,11 @@ from flywheel.errors import DataError
 
 if TYPE_CHECKING:
     from flywheel.cli.status import Status
+    from flywheel.tables import Tables
 
 SHOWN = ("rank", "kind", "predicate", "size", "labeled", "value", "low", "high", "advice", "cost")
+
+FOUND = ("key", "source", "split", "cluster_name")
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -31,16 +34,41 @@ def gaps(
 ) -> None:
     """Show what the data lacks and where the model fails, the most valuable first."""
     tables = open_wheel(config).tables
-    reported = sorted(tables.scan("gaps").collect()["turn"].unique().to_list())
-    if turn is None and not reported:
-        raise DataError("no turn has found a gap yet; `flywheel status` says where the wheel stands")
-    chosen = reported[-1] if turn is None else turn
+    chosen = _reported_turn(tables, turn)
     rows = tables.read("gaps", turn=chosen).sort("rank").to_dicts()
     if as_json:
         return emit_json({"turn": chosen, "gaps": rows})
     show_table(f"Gaps of turn {chosen}", SHOWN, ([row[name] for name in SHOWN] for row in rows))
     for row in rows:
         say(f"{row['rank']}. {row['evidence']} {row['advice_text']}")
+
+
+def search(
+    words: Annotated[list[str] | None, typer.Argument(help="What to look for, in plain words.")] = None,
+    like: Annotated[list[str] | None, typer.Option(help="An item id to be near to; may be repeated.")] = None,
+    unlike: Annotated[list[str] | None, typer.Option(help="An item id to be far from; may be repeated.")] = None,
+    where: Annotated[str | None, typer.Option(help="Conditions, like: age>50 and sex='F' and split='pool'")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show.")] = 10,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Find items by words, by examples, by conditions, or any mixture of them, best first."""
+    from flywheel.config import load_config
+    from flywheel.encoders import open_encoder
+    from flywheel.index import open_index
+    from flywheel.search import search_items
+
+    wheel = load_config(config)
+    encoders = {"image": open_encoder("image", wheel.encoders.image), "text": open_encoder("text", wheel.encoders.text)}
+    asked = " ".join(words or []) or None
+    with open_index(wheel) as index:
+        hits = search_items(
+            index, encoders, words=asked, like=like or (), unlike=unlike or (), where=where, limit=limit
+        )
+    if as_json:
+        return emit_json([{"item_id": hit.item_id, "score": hit.score, **hit.payload} for hit in hits])
+    rows = [[hit.score, *(hit.payload.get(name) for name in FOUND), hit.item_id] for hit in hits]
+    show_table(f"{len(hits)} found", ("score", *FOUND, "item id"), rows)
 
 
 def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -53,6 +81,23 @@ def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     columns = ("source", "key", "part", "reason", "message")
     show_table("Refused", columns, ([row[name] for name in columns] for row in rows))
     say(f"{len(rows)} refused")
+
+
+def _reported_turn(tables: "Tables", turn: int | None) -> int:
+    """The turn whose gap report is meant; one that found no gap counts, one that has not looked does not."""
+    from flywheel.turns import latest_turn, read_turn
+
+    newest = latest_turn(tables)
+    turns = range(0 if newest is None else newest + 1)
+    reported = [number for number in turns if "gap_report" in read_turn(tables, number).stations]
+    if turn in reported:
+        return turn
+    known = ", ".join(map(str, reported)) or "none"
+    if turn is not None:
+        raise DataError(f"turn {turn} has no gap report; turns with one: {known}")
+    if not reported:
+        raise DataError("no turn has a gap report yet; `flywheel status` says where the wheel stands")
+    return reported[-1]
 
 
 def _show_status(found: "Status") -> None:
