@@ -7,6 +7,7 @@ are rows of it, and evaluation slices are its subsets, so that all three mean th
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -92,7 +93,7 @@ def likely_classes(vectors: Vectors, labels: Sequence[str | None]) -> list[str |
     if known.size == 0:
         return [None] * len(labels)
     classes = sorted({label for label in labels if label is not None})
-    code = np.array([classes.index(str(labels[row])) for row in known])
+    code = np.array([classes.index(str(labels[int(row)])) for row in known])
     likely: list[str | None] = list(labels)
     unknown = np.flatnonzero([label is None for label in labels])
     for start in range(0, unknown.size, 4096):
@@ -124,12 +125,12 @@ def _fold(items: pl.DataFrame) -> pl.DataFrame:
 
 def _attributes(encoded: Sequence[str]) -> pl.DataFrame:
     """Spread JSON attributes into one column each; a column with mixed types becomes text."""
-    rows = [json.loads(text) if text else {} for text in encoded]
+    rows: list[dict[str, Any]] = [json.loads(text) if text else {} for text in encoded]
     names = sorted({name for row in rows for name in row})
     columns: list[pl.Series] = []
     for name in names:
-        values = [row.get(name) for row in rows]
-        kinds = {type(value) for value in values if value is not None}
+        values: list[Any] = [row.get(name) for row in rows]
+        kinds: set[type] = {type(value) for value in values if value is not None}
         if kinds <= {int, float}:
             columns.append(pl.Series(f"attr.{name}", values, pl.Float64, strict=False))
         elif kinds == {bool}:
