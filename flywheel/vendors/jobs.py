@@ -77,16 +77,21 @@ def submit_job(
     jobs = _jobs_beside(tables, vendor, turn, key)
     if jobs.height and jobs["state"].item() != "intent":
         return _report(jobs.row(0, named=True), batch, created=False)
-    tasks = job_tasks(tables, batch, key)
-    if tasks.is_empty():
-        return _nothing(config, turn, left_out=batch["content_id"].n_unique())
-    row = _row(config, vendor, turn, key, tasks.height)
-    if jobs.height:
-        row["created_at"] = jobs["created_at"].item()
     native_id = vendor.find(key)
     created = native_id is None
+    row = jobs.row(0, named=True) if jobs.height else _row(config, vendor, turn, key)
     if native_id is None:
-        native_id = _order(tables, sources, config, vendor, row, tasks)
+        _check_approval(tables, config, turn)
+        job = _readable_job(tables, sources, config, batch, key)
+        if not job.tasks:
+            return _nothing(config, turn, left_out=batch["content_id"].n_unique())
+        row |= _sizes(config, job)
+        _check_money(tables, config, row)
+        _write(tables, row)
+        log.info("ordering %d tasks from '%s' for %.2f", row["tasks"], vendor.name, row["cost"])
+        native_id = vendor.submit(job)
+    elif jobs.is_empty():
+        row |= _sizes(config, build_job(config, key, config.budget.votes, _tasks(job_tasks(tables, batch, key))))
     row |= {"state": "submitted", "native_id": native_id, "updated_at": datetime.now(UTC)}
     _write(tables, row)
     return _report(row, batch, created=created)
@@ -122,37 +127,29 @@ def build_job(config: WheelConfig, job_id: str, votes: int, tasks: Iterable[Task
     return Job(job_id, job_id, label_spec(config), votes, tuple(tasks))
 
 
-def _tasks(rows: pl.DataFrame, contents: Mapping[str, bytes]) -> Iterator[Task]:
+def _tasks(rows: pl.DataFrame, contents: Mapping[str, bytes] | None = None) -> Iterator[Task]:
+    """Yield tasks of `job_tasks`; those whose bytes `contents` lacks are left out, without `contents` none has any."""
     for row in rows.iter_rows(named=True):
-        yield Task(
-            uid=row["uid"],
-            item_id=row["item_id"],
-            content_id=row["content_id"],
-            data=contents[row["content_id"]],
-            name=row["name"],
-            prelabel=row["prelabel"],
-            prelabel_confidence=row["prelabel_confidence"],
-        )
+        if contents is None or row["content_id"] in contents:
+            yield Task(
+                uid=row["uid"],
+                item_id=row["item_id"],
+                content_id=row["content_id"],
+                data=(contents or {}).get(row["content_id"], b""),
+                name=row["name"],
+                prelabel=row["prelabel"],
+                prelabel_confidence=row["prelabel_confidence"],
+            )
 
 
-def _order(
-    tables: Tables,
-    sources: Mapping[str, Source],
-    config: WheelConfig,
-    vendor: AnnotationVendor,
-    row: dict[str, Any],
-    tasks: pl.DataFrame,
-) -> str:
-    _check_approval(tables, config, row["turn"])
-    _check_money(tables, config, row)
-    items = current_items(tables).filter(pl.col("item_id").is_in(tasks["item_id"].to_list()))
+def _readable_job(
+    tables: Tables, sources: Mapping[str, Source], config: WheelConfig, batch: pl.DataFrame, key: str
+) -> Job:
+    """Return the job over what can still be read and shown to people."""
+    tasks = job_tasks(tables, batch, key)
+    items = current_items(tables).filter(pl.col("content_id").is_in(tasks["content_id"].to_list()))
     contents = {content.content_id: content.data for content in read_contents(sources, items)}
-    unread = tuple(sorted(set(tasks["content_id"]) - contents.keys()))
-    if unread:
-        raise DataError(f"{len(unread)} contents of turn {row['turn']}'s batch could not be read", unread)
-    _write(tables, row)
-    log.info("ordering %d tasks from '%s' for %.2f", row["tasks"], vendor.name, row["cost"])
-    return vendor.submit(build_job(config, row["job_id"], row["votes"], _tasks(tasks, contents)))
+    return build_job(config, key, config.budget.votes, _tasks(tasks, contents))
 
 
 def _jobs_beside(tables: Tables, vendor: AnnotationVendor, turn: int, key: str) -> pl.DataFrame:
@@ -191,7 +188,7 @@ def _check_money(tables: Tables, config: WheelConfig, row: Mapping[str, Any]) ->
         )
 
 
-def _row(config: WheelConfig, vendor: AnnotationVendor, turn: int, key: str, tasks: int) -> dict[str, Any]:
+def _row(config: WheelConfig, vendor: AnnotationVendor, turn: int, key: str) -> dict[str, Any]:
     now = datetime.now(UTC)
     return {
         "turn": turn,
@@ -199,13 +196,16 @@ def _row(config: WheelConfig, vendor: AnnotationVendor, turn: int, key: str, tas
         "vendor": vendor.name,
         "idempotency_key": key,
         "state": "intent",
-        "tasks": tasks,
-        "votes": config.budget.votes,
-        "cost": round(tasks * config.budget.votes * config.vendor.price, 6),
         "native_id": "",
         "created_at": now,
         "updated_at": now,
     }
+
+
+def _sizes(config: WheelConfig, job: Job) -> dict[str, Any]:
+    """Return what of a job's row follows from its tasks."""
+    tasks = len(job.tasks)
+    return {"tasks": tasks, "votes": job.votes, "cost": round(tasks * job.votes * config.vendor.price, 6)}
 
 
 def _write(tables: Tables, row: Mapping[str, Any]) -> None:
