@@ -1,0 +1,23 @@
+"""raw_data: reads the sources, writes `objects`, `items`, `quarantine` and the labels among `annotation_events`.
+
+What lands in a folder or an S3 prefix becomes arrivals (`arrivals`), is decoded (`decode`, `rows`, `manifest`),
+registered (`register`) and checked (`expectations`); `current` shows what holds now. Bad input is data: it lands in
+the quarantine with a reason, the rest goes on.
+"""
+
+from flywheel.raw.arrivals import arrival_name as arrival_name
+from flywheel.raw.arrivals import arrival_number as arrival_number
+from flywheel.raw.arrivals import inventory as inventory
+from flywheel.raw.arrivals import plan_arrivals as plan_arrivals
+from flywheel.raw.current import current_items as current_items
+from flywheel.raw.current import current_quarantine as current_quarantine
+from flywheel.raw.current import read_contents as read_contents
+from flywheel.raw.decode import canonical_image as canonical_image
+from flywheel.raw.decode import canonical_text as canonical_text
+from flywheel.raw.expectations import Expectation as Expectation
+from flywheel.raw.expectations import ExpectationReport as ExpectationReport
+from flywheel.raw.expectations import check_arrival as check_arrival
+from flywheel.raw.manifest import is_manifest as is_manifest
+from flywheel.raw.reasons import REASONS as REASONS
+from flywheel.raw.register import ArrivalReport as ArrivalReport
+from flywheel.raw.register import register_arrival as register_arrival

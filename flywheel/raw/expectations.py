@@ -1,0 +1,133 @@
+"""What should be true of every arrival. Polars computes one row of aggregates, Great Expectations judges it."""
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import polars as pl
+
+from flywheel.raw.reasons import MISSING_OBJECT, SPLITS
+from flywheel.raw.statements import Spec
+
+PLACE = ["source", "key"]
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One statement, whether it holds, and the number it was judged by."""
+
+    statement: str
+    passed: bool
+    found: float
+    expected: str
+
+
+@dataclass(frozen=True)
+class ExpectationReport:
+    """All statements about an arrival; `passed` if every one holds."""
+
+    passed: bool
+    markdown: str  # a table, for people
+    results: tuple[Expectation, ...]
+
+
+# aggregate -> the statement it decides
+STATEMENTS = {
+    "unanswered": "every object has an item or a quarantine row",
+    "repeated": "item ids are unique",
+    "without_content": "every item has a content id",
+    "strange_splits": f"every split is one of {', '.join(SPLITS)}",
+    "strange_labels": "every label is in the label spec",
+    "refused_share": "few objects and rows are refused",
+}
+
+
+def check_arrival(
+    items: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    spec: Spec,
+    *,
+    objects: pl.DataFrame | None = None,
+    events: pl.DataFrame | None = None,
+    max_refused: float = 0.5,
+) -> ExpectationReport:
+    """Judge what registration left for one arrival.
+
+    Args:
+        items: the arrival's rows of `items`.
+        quarantine: its rows of `quarantine`.
+        spec: the label spec; its classes are the labels there may be.
+        objects: the arrival's rows of `objects` that are not manifests; without them nothing is said about whether
+            every object was answered.
+        events: its rows of `annotation_events`; without them nothing is said about labels.
+        max_refused: largest share of refused objects and rows among all, 0..1. Objects that a manifest names and
+            that are not there (yet) do not count.
+    """
+    aggregates = _aggregates(items, quarantine, spec, objects, events)
+    results = tuple(_judge(aggregates, max_refused))
+    lines = [f"| {'✓' if r.passed else '✗'} | {r.statement} | {r.found:g} | {r.expected} |" for r in results]
+    markdown = "\n".join(["| | expectation | found | expected |", "|---|---|---|---|", *lines])
+    return ExpectationReport(all(result.passed for result in results), markdown, results)
+
+
+def _aggregates(
+    items: pl.DataFrame,
+    quarantine: pl.DataFrame,
+    spec: Spec,
+    objects: pl.DataFrame | None,
+    events: pl.DataFrame | None,
+) -> dict[str, float]:
+    refused = quarantine.filter(pl.col("reason") != MISSING_OBJECT).select("source", "key", "part").unique().height
+    active = items.filter(pl.col("status") == "active").height
+    found: dict[str, float] = {
+        "repeated": items.height - items["item_id"].n_unique(),
+        "without_content": items.filter(pl.col("content_id").is_null() | (pl.col("content_id") == "")).height,
+        "strange_splits": items.filter(~pl.col("split").is_in(list(SPLITS)).fill_null(False)).height,
+        "refused_share": refused / max(1, refused + active),
+    }
+    if objects is not None:
+        answered = pl.concat([items.select(PLACE), quarantine.select(PLACE)])
+        landed = objects.filter(pl.col("state") == "active").select(PLACE)
+        found["unanswered"] = landed.join(answered, on=PLACE, how="anti").height
+    if events is not None:
+        mine = events.filter(pl.col("field") == spec.field, pl.col("spec_version") == spec.version)
+        found["strange_labels"] = mine.filter(~pl.col("value").is_in(list(spec.classes)).fill_null(False)).height
+    return {name: float(found[name]) for name in STATEMENTS if name in found}
+
+
+def _judge(aggregates: dict[str, float], max_refused: float) -> list[Expectation]:
+    gx, batch_definition = _great_expectations()
+    limits = {name: max_refused if name == "refused_share" else 0.0 for name in aggregates}
+    expectations = gx.expectations
+    suite = gx.ExpectationSuite(
+        name="arrival",
+        expectations=[
+            expectations.ExpectColumnMaxToBeBetween(column=name, min_value=0, max_value=limit)
+            for name, limit in limits.items()
+        ],
+    )
+    frame = importlib.import_module("pandas").DataFrame([aggregates])  # what its engine reads
+    batch = batch_definition.get_batch(batch_parameters={"dataframe": frame})
+    verdicts = {r.expectation_config.kwargs["column"]: bool(r.success) for r in batch.validate(suite).results}
+    return [
+        Expectation(STATEMENTS[name], verdicts[name], value, f"at most {limits[name]:g}")
+        for name, value in aggregates.items()
+    ]
+
+
+@lru_cache(maxsize=1)
+def _great_expectations() -> tuple[Any, Any]:
+    """Import and set up Great Expectations once: in memory, silent, telling nobody. The import takes seconds."""
+    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its own imports
+        import great_expectations as gx
+
+    context = cast(Any, gx).get_context(mode="ephemeral")
+    context.enable_analytics(False)
+    context.variables.progress_bars = {"globally": False}
+    asset = context.data_sources.add_pandas("raw").add_dataframe_asset("arrival")
+    return gx, asset.add_batch_definition_whole_dataframe("whole")

@@ -1,0 +1,151 @@
+"""One source's part in an arrival, and everything that was known about the source when it came.
+
+Reads `objects`, `items`, `annotation_events` and the source's manifests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from flywheel.objects import Source
+from flywheel.raw.arrivals import NUMBER, arrival_number, inventory
+from flywheel.raw.current import latest_items
+from flywheel.raw.fetch import fetch
+from flywheel.raw.manifest import Entry, Manifest, Merged, is_manifest, merge, read_manifest
+from flywheel.raw.reasons import Refused
+from flywheel.raw.statements import Spec, Standing, standing_statements
+from flywheel.tables import Tables
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What registering one source's objects of one arrival needs to know."""
+
+    source: Source
+    arrival: str
+    number: int
+    now: dict[str, Row]  # key -> latest row of `objects` up to this arrival: its own, manifests, and all that matter
+    history: dict[str, list[tuple[int, str]]]  # key -> (arrival, state) before this arrival, oldest first
+    later: frozenset[str]  # keys that later arrivals changed again
+    there: frozenset[str]  # keys active today
+    merged: Merged
+    manifests: tuple[str, ...]  # keys of the manifests that came with this arrival, sorted
+    withdrawn: bool  # whether a manifest was replaced or went away
+    said_before: bool  # whether earlier arrivals brought manifests
+    before: dict[str, list[Row]]  # key -> latest items of earlier arrivals
+    standing: dict[tuple[str, str], Standing]  # item id, content id -> label before this arrival
+
+    def owns(self, row: Row) -> bool:
+        """Whether the object landed, changed or vanished in this very arrival."""
+        return row["arrival"] == self.arrival
+
+    def names(self, key: str) -> bool:
+        """Whether a manifest of this arrival speaks of the object."""
+        entry = self.merged.entries.get(key)
+        return entry is not None and entry.arrival == self.number
+
+    def targets(self) -> Iterator[Row]:
+        """Yield the objects the arrival speaks of, in the order of keys.
+
+        Its own ones; older ones that its manifests name; and where a manifest was replaced or went away, all that
+        have items, since what it alone said must be taken back.
+        """
+        pattern = self.source.config.manifest
+        for key, row in self.now.items():
+            active = row["state"] == "active"
+            if active and is_manifest(pattern, key):
+                continue
+            touched = self.names(key) or (self.withdrawn and key in self.before)
+            if self.owns(row) or (active and touched and key not in self.later):
+                yield row
+
+    def label_of(self, row: Row) -> Entry | None:
+        """Return the manifest row whose label holds for this version of the object.
+
+        A label speaks of what stood there when its manifest came, or else of the first object to come: one that is
+        overwritten does not inherit it.
+        """
+        entry = self.merged.labels.get(row["key"])
+        if entry is None or entry.arrival == self.number:
+            return entry
+        if not self.owns(row):
+            return None  # said before
+        past = self.history.get(row["key"], [])
+        then = [state for arrival, state in past if arrival <= entry.arrival]
+        since = [state for arrival, state in past if arrival > entry.arrival]
+        fresh = (not then or then[-1] != "active") and "active" not in since
+        return entry if fresh else None
+
+
+def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects: pl.DataFrame) -> Part:
+    """Gather what was known about a source when the arrival came.
+
+    Args:
+        tables: the wheel's tables.
+        source: the source.
+        spec: field, version and classes of the labels.
+        arrival: the arrival's name.
+        objects: all rows of `objects` of this source.
+    """
+    number, pattern = arrival_number(arrival), source.config.manifest
+    known = objects.filter(number >= NUMBER)
+    matching = {key for key in known["key"].unique() if is_manifest(pattern, key)}
+    own = set(known.filter(pl.col("arrival") == arrival)["key"])
+    wide = bool(own & matching)  # a manifest came or went: any object may matter
+    latest = inventory(known)
+    if not wide:
+        latest = latest.filter(pl.col("key").is_in(list(own | matching)))
+    now = {row["key"]: row for row in latest.iter_rows(named=True)}
+    later = frozenset(objects.filter(number < NUMBER)["key"])
+    history = _history(known.filter(number > NUMBER), set(now))
+    manifests = [
+        _read(source, row, spec)
+        for key, row in now.items()
+        if key in matching and row["state"] == "active" and key not in later
+    ]
+    return Part(
+        source=source,
+        arrival=arrival,
+        number=number,
+        now=now,
+        history=history,
+        later=later,
+        there=frozenset(inventory(objects).filter(pl.col("state") == "active")["key"]) if wide else frozenset(),
+        merged=merge(manifests),
+        manifests=tuple(sorted(manifest.key for manifest in manifests if manifest.arrival == number)),
+        withdrawn=any("active" in (state for _, state in history.get(key, ())) for key in own & matching),
+        said_before=any(history.get(key) for key in matching),
+        before=_before(tables, source.config.id, number, set(now)),
+        standing=standing_statements(tables, spec, source.config.id, number),
+    )
+
+
+def _history(earlier: pl.DataFrame, keys: set[str]) -> dict[str, list[tuple[int, str]]]:
+    history: dict[str, list[tuple[int, str]]] = {}
+    rows = earlier.filter(pl.col("key").is_in(list(keys))).sort(NUMBER).select("key", "state", "arrival")
+    for key, state, arrival in rows.iter_rows():
+        history.setdefault(key, []).append((arrival_number(arrival), state))
+    return history
+
+
+def _before(tables: Tables, source: str, number: int, keys: set[str]) -> dict[str, list[Row]]:
+    """Return the latest items of these keys, from earlier arrivals, retired ones left out."""
+    earlier = tables.scan("items").filter(pl.col("source") == source, number > NUMBER, pl.col("key").is_in(list(keys)))
+    before: dict[str, list[Row]] = {}
+    latest = latest_items(earlier).filter(pl.col("status") == "active").sort("key", "part")
+    for row in latest.collect().iter_rows(named=True):
+        before.setdefault(row["key"], []).append(row)
+    return before
+
+
+def _read(source: Source, row: Row, spec: Spec) -> Manifest:
+    key, arrival = row["key"], arrival_number(row["arrival"])
+    try:
+        content = fetch(source, key, row["size"])
+    except Refused as refused:
+        return Manifest(key, arrival, (), (refused.refusal,))
+    return read_manifest(content, key, arrival=arrival, at=row["modified_at"], classes=spec.classes)

@@ -1,0 +1,262 @@
+"""Reads CSV, JSON lines and Parquet into plain rows; a broken row is reported and the others go on."""
+
+import csv
+import io
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import polars as pl
+from polars.exceptions import PanicException
+
+from flywheel.raw.reasons import BAD_ENCODING, EMPTY, MALFORMED_ROW, TOO_LARGE, UNDECODABLE, Refusal, Refused, shown
+
+Scalar = str | int | float | bool | None
+
+TABLE_ENDINGS = (".csv", ".jsonl", ".parquet")
+MAX_ROWS = 5_000_000  # of one Parquet file, whose size on disk says little about its rows
+SLICE = 10_000  # Parquet rows held at once
+
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_NOTHING = {"", "nan", "null", "none", "na", "n/a"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One good row: its number among the data rows, from 1, and its values."""
+
+    number: int
+    values: dict[str, Scalar]
+
+    @property
+    def name(self) -> str:
+        """What the row is called where it has no id."""
+        return row_name(self.number)
+
+
+def row_name(number: int) -> str:
+    """Name a row by its number."""
+    return f"row-{number}"
+
+
+def read_rows(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+    """Yield the rows of a table file in their order; broken ones as refusals that name the row.
+
+    In CSV a column whose values all are numbers becomes numbers, any other stays text (codes like "007" too);
+    JSON and Parquet values keep their type. NaN, infinities and, in CSV, empty fields become None. Nested
+    values become JSON text.
+
+    Args:
+        content: the file's bytes.
+        key: its key; the ending says what it is.
+        needed: a column the table must have.
+
+    Raises:
+        Refused: the file as a whole cannot be used.
+    """
+    if not content.strip():
+        raise Refused(EMPTY, f"{key} is empty; expected rows with a column '{needed}'")
+    ending = key.lower().rpartition(".")[2]
+    rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[ending](content, key, needed)
+    found = False
+    for row in rows:
+        found = True
+        yield row
+    if not found:
+        raise Refused(EMPTY, f"{key} has a header and no rows; expected at least one")
+
+
+def text_problem(text: str) -> str | None:
+    """Say why a text cannot be stored as UTF-8 text, or return None."""
+    if "\0" in text:
+        return "it holds NUL characters"
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "it holds unpaired surrogates, which are no characters"
+    return None
+
+
+def decode_utf8(content: bytes, what: str) -> str:
+    """Return the text of UTF-8 bytes, without a byte order mark.
+
+    Raises:
+        Refused: it is not UTF-8, or holds NUL characters.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Refused(
+            BAD_ENCODING, f"{what} is not UTF-8 (byte {content[error.start]:#04x} at {error.start}); save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        raise Refused(BAD_ENCODING, f"{what} holds NUL characters; save it as UTF-8 text")
+    return text
+
+
+def _csv(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+    """Read the whole file, to know which columns are numbers."""
+    text = decode_utf8(content, key)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(reader)]
+    except csv.Error as error:
+        raise Refused(MALFORMED_ROW, f"the header of {key} is broken: {error}; write it as plain CSV") from None
+    _check_header(header, key, needed)
+    found = list(_csv_rows(reader, len(header), key))
+    good = [values for values in found if not isinstance(values, Refusal)]
+    readers = [_column_reader([values[index] for _, values in good]) for index in range(len(header))]
+    for values in found:
+        if isinstance(values, Refusal):
+            yield values
+        else:
+            number, fields = values
+            yield Row(number, {name: read(field) for name, read, field in zip(header, readers, fields)})
+
+
+def _csv_rows(reader: Any, width: int, key: str) -> Iterator[tuple[int, list[str]] | Refusal]:
+    number = 0
+    while True:
+        try:
+            fields = cast(list[str], next(reader))
+        except StopIteration:
+            return
+        except csv.Error as error:
+            number += 1
+            yield _malformed(number, key, f"is broken: {error}; check its quotes")
+            continue
+        if not fields:  # a blank line
+            continue
+        number += 1
+        if len(fields) != width:
+            yield _malformed(number, key, f"has {len(fields)} fields, expected {width}; quote fields with commas")
+        else:
+            yield number, fields
+
+
+def _column_reader(values: list[str]) -> Callable[[str], Scalar]:
+    """Choose how a CSV column is read: as integers, as numbers, or as text."""
+    told = [value.strip() for value in values if not _is_nothing(value)]
+    if told and all(_INTEGER.fullmatch(value) for value in told):
+        return lambda field: None if _is_nothing(field) else int(field)
+    if told and all(_NUMBER.fullmatch(value) or value.lower() in ("inf", "-inf") for value in told):
+        return lambda field: None if _is_nothing(field) else _finite(float(field))
+    return lambda field: field if field.strip() else None
+
+
+def _is_nothing(field: str) -> bool:
+    return field.strip().lower() in _NOTHING
+
+
+def _jsonl(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+    number = 0
+    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+        if not line.strip():
+            continue
+        number += 1
+        try:
+            yield _json_row(number, line, key)
+        except Refused as refused:
+            yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
+
+
+def _json_row(number: int, line: bytes, key: str) -> Row:
+    where = f"row {number} of {key}"
+    text = decode_utf8(line, where)
+    try:
+        values = json.loads(text, parse_constant=lambda _: None)
+    except (ValueError, RecursionError) as error:
+        raise Refused(MALFORMED_ROW, f"{where} is not JSON: {error}; write one JSON object a line") from None
+    if not isinstance(values, dict):
+        raise Refused(MALFORMED_ROW, f"{where} is a JSON {type(values).__name__}; expected an object")
+    return _typed_row(number, cast(dict[str, Any], values), where)
+
+
+def _parquet(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+    try:
+        frame = pl.scan_parquet(io.BytesIO(content))
+        header = frame.collect_schema().names()
+        total = cast(int, frame.select(pl.len()).collect().item())
+    except (pl.exceptions.PolarsError, OSError, PanicException) as error:
+        raise Refused(UNDECODABLE, f"{key} is not readable Parquet: {_first_line(error)}; write it again") from None
+    _check_header(header, key, needed)
+    if total > MAX_ROWS:
+        raise Refused(
+            TOO_LARGE, f"{key} has {total:,} rows, at most {MAX_ROWS:,} are read; split it into several files"
+        )
+    for offset in range(0, total, SLICE):
+        try:
+            rows = frame.slice(offset, SLICE).collect()
+        except (pl.exceptions.PolarsError, OSError, PanicException) as error:
+            raise Refused(UNDECODABLE, f"{key} breaks off near row {offset}: {_first_line(error)}") from None
+        for number, values in enumerate(rows.iter_rows(named=True), offset + 1):
+            try:
+                yield _typed_row(number, values, f"row {number} of {key}")
+            except Refused as refused:
+                yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
+
+
+def _check_header(header: list[str], key: str, needed: str) -> None:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise Refused(MALFORMED_ROW, f"{key} has the columns {shown(twice)} twice; rename or drop one of each")
+    if needed not in header:
+        raise Refused(MALFORMED_ROW, f"{key} has no column '{needed}'; found {shown(header, 200)}; add or rename it")
+
+
+def _typed_row(number: int, values: Mapping[str, Any], where: str) -> Row:
+    row = {name: _scalar(value, name, where) for name, value in values.items()}
+    for name, value in row.items():
+        for text in (name, value):
+            if isinstance(text, str) and (problem := text_problem(text)):
+                raise Refused(BAD_ENCODING, f"{where}: {shown(text)} is no UTF-8 text, {problem}")
+    return Row(number, row)
+
+
+def _scalar(value: Any, name: str, where: str) -> Scalar:
+    """Bring a value of JSON or Parquet to one of the plain types."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**63 else str(value)
+    if isinstance(value, (float, Decimal)):
+        return _finite(float(value))
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    raise Refused(MALFORMED_ROW, f"{where}: column '{name}' holds {type(value).__name__}; expected text or numbers")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _malformed(number: int, key: str, problem: str) -> Refusal:
+    return Refusal(MALFORMED_ROW, f"row {number} of {key} {problem}", row_name(number))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+def as_text(value: Scalar) -> str | None:
+    """Read an id, subject, label or split: text without white space around it; None for nothing.
+
+    Numbers are written plainly (3.0, as tables with gaps store an integer, as "3").
+    """
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return unicodedata.normalize("NFC", str(value)).strip() or None
