@@ -128,7 +128,8 @@ def _tree(centers: NDArray[np.float64]) -> list[list[int]]:
     k = len(centers)
     nodes = [[leaf] for leaf in range(k)]
     merges = np.asarray(linkage(centers, "ward"))[:, :2].astype(int)
-    for left, right in merges.tolist():
+    pairs: list[tuple[int, int]] = [(int(left), int(right)) for left, right in merges]
+    for left, right in pairs:
         nodes.append(sorted(nodes[left] + nodes[right]))
     return nodes[:-1]
 

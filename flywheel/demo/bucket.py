@@ -1,0 +1,171 @@
+"""The demo's folder: a bucket that fills in two portions, the truth beside it, and a `flywheel.yaml`."""
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+from PIL import Image as Pictures
+
+from flywheel.demo.datasets import Dataset, load_dataset
+from flywheel.demo.planting import DEFAULT_GAPS, LOOKS, Pixels, parse_gap, plan
+from flywheel.errors import ConfigError
+
+DEFAULT_ITEMS = 5000
+SMALLEST = 500
+LABELS_PER_ITEM = 0.012  # labels a turn buys, per item: 60 for 5,000
+MARKER = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoFolder:
+    """A prepared demo."""
+
+    root: Path
+    config: Path
+    dataset: Dataset
+    gap: str
+    seed: int
+    plan: pl.DataFrame  # see `planting.plan`, with the item's `key` and `part`
+
+    def land(self, portion: int) -> int:
+        """Let a portion arrive in the bucket; return how many items it has. Landing twice changes nothing."""
+        rows = self.plan.filter(pl.col("portion") == portion)
+        if self.dataset.modality == "image":
+            _land_images(self, rows, portion)
+        else:
+            _land_posts(self, rows)
+        return rows.height
+
+
+def prepare_demo(kind: str, *, gap: str | None, seed: int, items: int | None, out: Path) -> DemoFolder:
+    """Prepare a demo in `out`; a folder that holds exactly this demo is gone on with, another demo's is emptied.
+
+    Raises:
+        ConfigError: `out` holds something that is no demo, or the gap or number of items does not fit.
+    """
+    items = DEFAULT_ITEMS if items is None else items
+    if items < SMALLEST:
+        raise ConfigError(f"--items must be at least {SMALLEST}, found {items}: fewer leave nothing to compare")
+    dataset = load_dataset(kind)
+    parsed = parse_gap(gap or DEFAULT_GAPS[kind], dataset)
+    planned = _with_keys(plan(dataset, parsed, seed, items), dataset)
+    _claim(out, {"kind": kind, "gap": parsed.text, "seed": seed, "items": items, "layout": 1})
+    folder = DemoFolder(out, out / "flywheel.yaml", dataset, parsed.text, seed, planned)
+    _write_truth(folder)
+    _write_text(folder.config, _config_text(folder))
+    return folder
+
+
+def _with_keys(planned: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    if dataset.modality == "image":
+        return planned.with_columns(key="photos/" + pl.col("name") + ".png", part=pl.lit(""))
+    return planned.with_columns(key="posts-" + pl.col("portion").cast(pl.String) + ".jsonl", part=pl.col("name"))
+
+
+def _claim(out: Path, wanted: Mapping[str, object]) -> None:
+    """Make `out` this demo's folder."""
+    marker = out / MARKER
+    if out.exists() and any(out.iterdir()):
+        if not marker.exists():
+            raise ConfigError(f"{out} is not empty and holds no demo; choose another folder with --out")
+        if json.loads(marker.read_text("utf-8")) == wanted:
+            return
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    _write_text(marker, json.dumps(wanted))
+
+
+def _land_images(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
+    bucket = folder.root / "bucket"
+    lines: list[dict[str, str]] = []
+    for row in rows.iter_rows(named=True):
+        image: Pixels = np.asarray(folder.dataset.contents[row["row"]])
+        if row["look"]:
+            image = LOOKS[row["look"]](image)
+        encoded = io.BytesIO()
+        Pictures.fromarray(image).save(encoded, "PNG")
+        _write_once(bucket / row["key"], encoded.getvalue())
+        label = row["label"] if row["labeled"] else ""
+        lines.append({"key": row["key"], "label": label, "split": row["split"], "camera": row["camera"]})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["key", "label", "split", "camera"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    _write_once(bucket / f"manifest-{portion}.csv", text.getvalue().encode())
+
+
+def _land_posts(folder: DemoFolder, rows: pl.DataFrame) -> None:
+    lines: list[dict[str, Any]] = [
+        {
+            "id": row["part"],
+            "text": folder.dataset.contents[row["row"]],
+            "label": row["label"] if row["labeled"] else None,
+            "split": row["split"],
+            "channel": row["camera"],
+        }
+        for row in rows.iter_rows(named=True)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    _write_once(folder.root / "bucket" / rows["key"][0], text.encode())
+
+
+def _write_truth(folder: DemoFolder) -> None:
+    """The labels the simulated annotators know. They lie outside the bucket: the wheel never reads them."""
+    name = pl.when(pl.col("part") == "").then(pl.col("key")).otherwise(pl.col("key") + "#" + pl.col("part"))
+    text = folder.plan.select(key=name, label="label").write_csv()
+    _write_text(folder.root / "truth.csv", text)
+
+
+def _config_text(folder: DemoFolder) -> str:
+    dataset, items = folder.dataset, folder.plan.height
+    per_turn = max(10, round(LABELS_PER_ITEM * items))
+    evaluated = folder.plan.filter(pl.col("labeled"), pl.col("split") == "eval").height
+    config: dict[str, Any] = {
+        "name": folder.root.name if folder.root.name.replace("-", "").isalnum() else "demo",
+        "store": {"root": "./wheel"},
+        "sources": [
+            {
+                "id": "bucket",
+                "root": "./bucket",
+                "manifest": "manifest-*.csv",
+                "license": dataset.license,
+                "provenance": dataset.provenance,
+            }
+        ],
+        # 28-pixel pictures gain nothing from the encoder's full size
+        "encoders": {"image": {"kind": "efficientnet-conse", "image_size": 160}, "text": {"kind": "minilm"}},
+        "structure": {"cluster_sizes": [200, 30]},
+        "label_spec": {"modality": dataset.modality, "classes": list(dataset.classes)},
+        "vendor": {"kind": "simulated", "truth": "./truth.csv", "annotators": 5, "error_rate": 0.05},
+        "budget": {
+            "labels_per_turn": per_turn,
+            "control_share": 1.0,
+            "evaluation_labels": evaluated,
+            "auto_approve": True,
+        },
+        "model": {"seed": folder.seed},
+    }
+    head = f"# Written by `flywheel demo`: planted gap {folder.gap}, seed {folder.seed}. Annotators are simulated.\n"
+    return head + yaml.safe_dump(config, sort_keys=False)
+
+
+def _write_once(path: Path, content: bytes) -> None:
+    """Write a file of the bucket unless it stands there: a rewritten object would be a new version."""
+    if path.exists() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    _write_once(path, text.encode())
