@@ -10,7 +10,7 @@ import dagster as dg
 _passed = dg.AutomationCondition.all_deps_blocking_checks_passed()
 _idle = ~dg.AutomationCondition.in_progress()
 
-# one arrival, as soon as the arrival before it in the graph stands and its blocking checks passed
+# An arrival's next step, as soon as what it is made from stands and its blocking checks passed.
 per_arrival = (dg.AutomationCondition.eager() & _passed).with_label("arrival is ready")
 
 # Corpus-wide, straight above the arrivals: each new arrival, whatever became of the others. An arrival that is

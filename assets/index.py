@@ -6,8 +6,9 @@ import polars as pl
 from assets.automation import per_corpus_change
 from assets.embeddings import embeddings
 from assets.running import explained
+from assets.structure import clusters
 from flywheel.encoders import Encoder
-from flywheel.index import VectorIndex, sync_index
+from flywheel.index import VectorIndex, refresh_index
 from flywheel.raw import current_items
 from flywheel.tables import Tables
 
@@ -16,7 +17,7 @@ POOL = "vector_index"  # whatever opens the embedded index: it belongs to one pr
 
 @dg.asset(
     key=["index", "vector_index"],
-    deps=[embeddings],
+    deps=[embeddings, clusters],
     group_name="index",
     kinds={"qdrant"},
     owners=["team:data"],
@@ -31,10 +32,14 @@ def vector_index(
 ) -> dg.MaterializeResult:
     """One point is one item: its content's vector, its place in the space of words, and a payload to filter by."""
     with explained(), vector_index as index:
-        report = sync_index(tables, index, encoders)
-        points = index.count()
+        report = refresh_index(tables, index, encoders)
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": points, "upserted": report.upserted, "deleted": report.deleted}
+        metadata={
+            "dagster/row_count": report.total,
+            "written": report.upserted,
+            "removed": report.deleted,
+            "stood already": report.unchanged,
+        }
     )
 
 

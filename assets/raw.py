@@ -3,15 +3,13 @@
 import dagster as dg
 import polars as pl
 
-from assets.automation import per_arrival
 from assets.partitions import arrivals
 from assets.running import explained
 from assets.shown import counted, place, preview
 from flywheel.config import WheelConfig
 from flywheel.objects import Source
-from flywheel.raw import check_arrival, register_arrival
+from flywheel.raw import check_arrival, is_manifest, register_arrival
 from flywheel.tables import Tables
-from flywheel.vendors import label_spec
 
 SHOWN = ["key", "part", "modality", "size", "split", "attributes"]
 REFUSED = ["key", "part", "reason", "message"]
@@ -23,7 +21,7 @@ REFUSED = ["key", "part", "reason", "message"]
     kinds={"deltalake", "polars"},
     owners=["team:data"],
     partitions_def=arrivals,
-    automation_condition=per_arrival,
+    pool="raw_data",  # one after the other: an arrival may correct what the one before it brought
     code_version="1",
 )
 def raw_data(
@@ -38,7 +36,7 @@ def raw_data(
     """
     arrival = context.partition_key
     with explained():
-        register_arrival(tables, sources, label_spec(wheel), arrival, evaluation_share=wheel.budget.evaluation_share)
+        register_arrival(tables, sources, wheel.label_spec, arrival, evaluation_share=wheel.budget.evaluation_share)
     items = tables.read("items", arrival=arrival)
     refused = tables.read("quarantine", arrival=arrival)
     labels = tables.read("annotation_events", origin=arrival)
@@ -64,12 +62,25 @@ def every_object_is_accounted_for(
     arrival = context.partition_key
     with explained():
         items, refused = tables.read("items", arrival=arrival), tables.read("quarantine", arrival=arrival)
-        report = check_arrival(items, refused, label_spec(wheel))
+        events = tables.read("annotation_events", origin=arrival)
+        report = check_arrival(items, refused, wheel.label_spec, objects=landed(tables, wheel, arrival), events=events)
+    broken = [result.statement for result in report.results if not result.passed]
     return dg.AssetCheckResult(
         passed=report.passed,
+        description=f"not so: {'; '.join(broken)}" if broken else None,
         metadata={
             "expectations": dg.MetadataValue.md(report.markdown),
             "items": items.height,
-            "quarantined": refused.filter(pl.col("reason") != "").height,
+            "quarantined": refused.height,
         },
     )
+
+
+def landed(tables: Tables, wheel: WheelConfig, arrival: str) -> pl.DataFrame:
+    """Return the arrival's objects that hold data: those that are no manifests."""
+    patterns = {source.id: source.manifest for source in wheel.sources}
+    objects = tables.read("objects", arrival=arrival)
+    is_data = [
+        not is_manifest(patterns.get(source), key) for source, key in objects.select("source", "key").iter_rows()
+    ]
+    return objects.filter(pl.Series(is_data, dtype=pl.Boolean))

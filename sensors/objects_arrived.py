@@ -15,7 +15,7 @@ from assets.raw import raw_data
 from flywheel.config import WheelConfig
 from flywheel.identity import digest_of_ids
 from flywheel.objects import Source
-from flywheel.raw import plan_arrivals
+from flywheel.raw import arrival_number, plan_arrivals
 from flywheel.tables import Tables
 from sensors.common import default_status, missing_partitions
 
@@ -38,15 +38,25 @@ def objects_arrived(
         settle_seconds=triggers.settle_seconds,
         max_objects=triggers.max_arrival_items,
     )
-    waiting = [arrival for arrival in planned if arrival > (context.cursor or "")]
+    seen = arrival_number(context.cursor) if context.cursor else 0
+    waiting = [arrival for arrival in planned if arrival_number(arrival) > seen]
     if not waiting:
         return dg.SensorResult(
             skip_reason=f"nothing new in {_named(sources)}; {len(planned)} arrivals so far", cursor=context.cursor
         )
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=run_key(tables, arrival), partition_key=arrival) for arrival in waiting],
+        run_requests=[_request(tables, arrival) for arrival in waiting],
         dynamic_partitions_requests=missing_partitions(context, waiting, arrivals),
         cursor=planned[-1],
+    )
+
+
+def _request(tables: Tables, arrival: str) -> dg.RunRequest:
+    """Ask for one arrival; older ones first, since a newer one may correct what they brought."""
+    return dg.RunRequest(
+        run_key=run_key(tables, arrival),
+        partition_key=arrival,
+        tags={"dagster/priority": str(-arrival_number(arrival))},
     )
 
 

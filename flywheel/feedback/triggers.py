@@ -4,6 +4,7 @@ Three brakes: one turn at a time is being prepared, a cap per day, and money tha
 A turn that only waits for its vendor does not stop the next one; its labels train when they come.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -61,13 +62,13 @@ def planned_money(config: WheelConfig, turn: int) -> float:
 
 
 def _base_line(tables: Tables) -> Decision:
-    if tables.scan("embeddings").head(1).collect().is_empty():
-        return Decision(False, "", "nothing has arrived and been embedded yet")
+    if not _placed(tables):
+        return Decision(False, "", "nothing has arrived, been embedded and found its place in the corpus yet")
     return Decision(True, "base-line", "there is no turn yet: this one is the base line")
 
 
 def _cause(tables: Tables, config: WheelConfig, newest: Turn) -> Decision:
-    fresh = current_items(tables).filter(~pl.col("arrival").is_in(list(newest.arrivals))).height
+    fresh = len(_placed(tables) - _placed(tables, newest.pinned))
     need = config.triggers.new_items
     if fresh >= need:
         return Decision(True, "new-data", f"{fresh} items are new since turn {newest.turn}, {need} start a turn")
@@ -79,6 +80,16 @@ def _cause(tables: Tables, config: WheelConfig, newest: Turn) -> Decision:
     if falls:
         return Decision(False, "", f"{quiet}; {falls[0].words}, which started a turn and has not recovered since")
     return Decision(False, "", f"{quiet}; no metric fell by {config.triggers.metric_drop}")
+
+
+def _placed(tables: Tables, versions: Mapping[str, int] | None = None) -> set[str]:
+    """Ids of the current items that a turn can see: their content has its place among the clusters.
+
+    An arrival that is still being embedded counts later, so that a turn is not pinned to a corpus without it.
+    """
+    placed = tables.scan("clusters", (versions or {}).get("clusters")).select("content_id").unique().collect()
+    items = current_items(tables, versions).join(placed, on="content_id", how="semi")
+    return set(items["item_id"].to_list())
 
 
 def _armed(tables: Tables, config: WheelConfig, fall: Fall) -> bool:
