@@ -11,3 +11,5 @@ from flywheel.index.protocol import Points as Points
 from flywheel.index.protocol import Scalar as Scalar
 from flywheel.index.protocol import Space as Space
 from flywheel.index.protocol import VectorIndex as VectorIndex
+from flywheel.index.refresh import IndexReport as IndexReport
+from flywheel.index.refresh import refresh_index as refresh_index

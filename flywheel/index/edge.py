@@ -1,21 +1,18 @@
 """The embedded index: Qdrant's own engine in this process, one folder, one owner at a time."""
 
 import contextlib
-import json
 import logging
-import os
-import socket
 import time
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Self, cast
 
 import qdrant_edge as qe
-from filelock import FileLock, Timeout
 
 from flywheel.errors import FlywheelError, IndexMismatch
 from flywheel.index import generations
 from flywheel.index.edge_values import KINDS, PointId, edge_filter, restored, restored_value, stored
+from flywheel.index.lock import HomeLock
 from flywheel.index.points import (
     BATCH,
     check_kinds,
@@ -51,7 +48,7 @@ class EdgeIndex:
         self._home = Path(folder)
         self._wait = wait_seconds
         self._optimize_from = optimize_from
-        self._lock = FileLock(self._home / "lock", thread_local=False)
+        self._lock = HomeLock(self._home, wait_seconds)
         self._shard: qe.EdgeShard | None = None
         self._spaces: dict[str, Space] = {}
         self._written = False
@@ -60,12 +57,13 @@ class EdgeIndex:
         """Take the lock and open the live generation, if there is one.
 
         Raises:
-            FlywheelError: another process holds the index for longer than the wait.
+            FlywheelError: another process holds the index for longer than the wait, or this object is open already.
             IndexMismatch: the files cannot be read.
         """
-        self._home.mkdir(parents=True, exist_ok=True)
+        if self._lock.is_locked:
+            raise FlywheelError(f"the index in {self._home} is open already; do not enter it twice")
         deadline = time.monotonic() + self._wait
-        self._take_lock()
+        self._lock.acquire()
         try:
             generations.sweep(self._home)
             live = generations.current(self._home)
@@ -292,7 +290,7 @@ class EdgeIndex:
                         f"so delete {self._home} and bring it up to the tables again"
                     ) from error
                 if time.monotonic() > deadline:
-                    raise FlywheelError(self._held()) from error
+                    raise FlywheelError(self._lock.refusal()) from error
                 time.sleep(0.1)
 
     def _close(self) -> None:
@@ -309,25 +307,6 @@ class EdgeIndex:
         started = time.monotonic()
         shard.optimize()
         log.info("built the graph index of %s in %.0f s", self._home, time.monotonic() - started)
-
-    def _take_lock(self) -> None:
-        try:
-            self._lock.acquire(timeout=self._wait)
-        except Timeout:
-            raise FlywheelError(self._held()) from None
-        owner = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-        (self._home / "owner.json").write_text(json.dumps(owner), "utf-8")
-
-    def _held(self) -> str:
-        try:
-            owner = json.loads((self._home / "owner.json").read_text("utf-8"))
-            who = f"process {owner['pid']} on {owner['host']} since {owner['since']}"
-        except (OSError, ValueError, KeyError):
-            who = "another process"
-        return (
-            f"the index in {self._home} is held by {who}; waited {self._wait:g} s. One process at a time may open it: "
-            "a run of the wheel, a Dagster step, `flywheel search` or a page. Try again when that has ended"
-        )
 
 
 def _params(space: Space) -> qe.EdgeVectorParams:

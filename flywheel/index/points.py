@@ -74,7 +74,9 @@ class Range:
 def alternatives(condition: Condition) -> list[str | bool | Range]:
     """Return what a condition's field may be: exact words or booleans, or ranges of numbers.
 
-    A number is matched by the range [n, n], so that 50 and 50.0 are the same number in every engine.
+    A number is matched by a range, so that 50 and 50.0 are the same number in every engine. The embedded engine keeps
+    payloads as JSON and may read a number of 17 digits back with another last one: other than whole numbers are equal
+    within 1e-15 of their size.
 
     Raises:
         DataError: not exactly one of `equals`, `any_of` and the range is given.
@@ -91,7 +93,11 @@ def alternatives(condition: Condition) -> list[str | bool | Range]:
 
 
 def _exactly(value: Scalar) -> str | bool | Range:
-    return value if isinstance(value, str | bool) else Range(at_least=float(value), at_most=float(value))
+    if isinstance(value, str | bool):
+        return value
+    number = float(value)
+    slack = 0.0 if number.is_integer() and abs(number) < 2**53 else abs(number) * 1e-15
+    return Range(at_least=number - slack, at_most=number + slack)
 
 
 def check_points(points: Points, spaces: Mapping[str, Space]) -> None:

@@ -12,8 +12,6 @@ from qdrant_client.http.exceptions import ApiException
 from flywheel.errors import FlywheelError, IndexMismatch
 from flywheel.index.points import (
     BATCH,
-    Range,
-    alternatives,
     check_kinds,
     check_points,
     check_spaces,
@@ -23,21 +21,16 @@ from flywheel.index.points import (
     field_path,
     item_of,
     known_space,
-    payload_key,
     point_id,
     vector_name,
 )
 from flywheel.index.protocol import Condition, Hit, Points, Space
+from flywheel.index.server_values import KINDS, restored, server_filter, stored
 from flywheel.index.snapshots import ServerAddress, download_snapshot, upload_snapshot
 
 log = logging.getLogger("flywheel.index.server")
 
 PAGE = 1000
-_KINDS = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "float": models.PayloadSchemaType.FLOAT,
-    "bool": models.PayloadSchemaType.BOOL,
-}
 
 
 class ServerIndex:
@@ -92,7 +85,7 @@ class ServerIndex:
         for start in range(0, len(ids), BATCH):
             batch = slice(start, start + BATCH)
             block = {vector_name(space): vectors[batch] for space, vectors in points.vectors.items()}
-            payloads = [_stored(payload) for payload in points.payloads[batch]] or [{} for _ in ids[batch]]
+            payloads = [stored(payload) for payload in points.payloads[batch]] or [{} for _ in ids[batch]]
             rows = [
                 models.PointStruct(
                     id=point,
@@ -115,7 +108,7 @@ class ServerIndex:
     def query(self, space: str, vector: Sequence[float], limit: int = 10, where: Sequence[Condition] = ()) -> list[Hit]:
         """Return the nearest points; see `VectorIndex.query`."""
         values = check_vector(vector, known_space(space, self._known(space)))
-        return self._nearest(space, values, limit, _filter(where))
+        return self._nearest(space, values, limit, server_filter(where))
 
     def query_by_examples(
         self,
@@ -134,12 +127,12 @@ class ServerIndex:
         vectors = {item_of(record.id): cast(Mapping[str, list[float]], record.vector or {}) for record in records}
         found = {item: named[name] for item, named in vectors.items() if name in named}
         values = direction(found, space, positive, negative)
-        return self._nearest(space, values, limit, _filter(where, leave_out=examples))
+        return self._nearest(space, values, limit, server_filter(where, leave_out=examples))
 
     def count(self, where: Sequence[Condition] = ()) -> int:
         """Return exactly how many points meet the conditions."""
         self._known()
-        condition = _filter(where)
+        condition = server_filter(where)
         with self._engine("count") as client:
             return client.count(self._collection, count_filter=condition, exact=True).count
 
@@ -150,7 +143,7 @@ class ServerIndex:
             IndexMismatch: `ensure` was never asked to make it a filter field (the local stand-in does not mind).
         """
         self._known()
-        condition = _filter(where)
+        condition = server_filter(where)
         with self._engine(f"count the values of '{field}'; is it a filter field?") as client:
             response = client.facet(self._collection, field_path(field), condition, limit=limit, exact=True)
         hits = [(str(hit.value), hit.count) for hit in response.hits]
@@ -170,7 +163,7 @@ class ServerIndex:
                     with_payload=True,
                     with_vectors=False,
                 )
-            found.update((item_of(record.id), _restored(record.payload)) for record in records)
+            found.update((item_of(record.id), restored(record.payload)) for record in records)
             if offset is None:
                 return found
 
@@ -209,7 +202,7 @@ class ServerIndex:
                 limit=limit,
                 with_payload=True,
             )
-        return [Hit(item_of(point.id), float(point.score), _restored(point.payload)) for point in response.points]
+        return [Hit(item_of(point.id), float(point.score), restored(point.payload)) for point in response.points]
 
     def _server(self) -> ServerAddress:
         if self._address is None:
@@ -297,40 +290,13 @@ class ServerIndex:
             schema = client.get_collection(self._collection).payload_schema
             there = {field_of(path.strip('"')): info.data_type for path, info in schema.items()}
             for field, kind in sorted(wanted.items()):
-                if there.get(field) == _KINDS[kind]:
+                if there.get(field) == KINDS[kind]:
                     continue
                 if field in there:
                     client.delete_payload_index(self._collection, field_path(field), wait=True)
-                client.create_payload_index(self._collection, field_path(field), _KINDS[kind], wait=True)
+                client.create_payload_index(self._collection, field_path(field), KINDS[kind], wait=True)
 
 
 def connect(address: ServerAddress) -> QdrantClient:
     """Return a client for a server; it connects with the first request."""
     return QdrantClient(url=address.url, api_key=address.api_key, timeout=60, check_compatibility=False)
-
-
-def _filter(where: Sequence[Condition], leave_out: Sequence[models.ExtendedPointId] = ()) -> models.Filter | None:
-    """Put conditions into the server's words; `leave_out` are points never to return."""
-    if not where and not leave_out:
-        return None
-    must: list[models.Condition] = [
-        models.Filter(should=[_clause(field_path(condition.field), one) for one in alternatives(condition)])
-        for condition in where
-    ]
-    must_not: list[models.Condition] = [models.HasIdCondition(has_id=list(leave_out))] if leave_out else []
-    return models.Filter(must=must, must_not=must_not)
-
-
-def _clause(path: str, wanted: str | bool | Range) -> models.FieldCondition:
-    if isinstance(wanted, Range):
-        between = models.Range(gte=wanted.at_least, lt=wanted.below, lte=wanted.at_most)
-        return models.FieldCondition(key=path, range=between)
-    return models.FieldCondition(key=path, match=models.MatchValue(value=wanted))
-
-
-def _stored(payload: Mapping[str, object]) -> dict[str, object]:
-    return {payload_key(field): value for field, value in payload.items()}
-
-
-def _restored(payload: Mapping[str, object] | None) -> dict[str, object]:
-    return {field_of(key): value for key, value in (payload or {}).items()}

@@ -166,6 +166,14 @@ def test_conditions_should_select_exactly_what_they_say(readable: VectorIndex, c
     assert {hit.item_id for hit in found} == wanted
 
 
+def test_numbers_of_many_digits_should_be_found_by_their_value(filled: VectorIndex) -> None:
+    numbers = [float(x) for x in np.random.default_rng(4).normal(size=200) * 10.0 ** np.arange(-100, 100)]
+    payloads = [{"attr.age": number, "attr.other": number} for number in numbers]
+    filled.upsert(Points(ids("digits", 200), {WORDS.name: unit(6, 200, WORDS.dim)}, payloads))
+    for field in ("attr.age", "attr.other"):
+        assert [filled.count([Condition(field, equals=number)]) for number in numbers] == [1] * 200
+
+
 def test_all_conditions_should_hold_together(readable: VectorIndex) -> None:
     where = [Condition("modality", equals="image"), Condition("split", equals="eval"), Condition("attr.age", below=30)]
     assert readable.count(where) == 10

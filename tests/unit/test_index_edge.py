@@ -124,6 +124,13 @@ def test_a_waiter_should_get_the_index_when_it_is_free(folder: Path) -> None:
         assert first.count() == 20
 
 
+def test_entering_twice_should_be_refused_and_leave_the_index_open(folder: Path) -> None:
+    with EdgeIndex(folder) as index:
+        with pytest.raises(FlywheelError, match="already"):
+            index.__enter__()
+        assert index.count() == 20
+
+
 def test_leaving_by_an_error_should_close_the_index_and_keep_what_was_stored(folder: Path) -> None:
     with pytest.raises(RuntimeError, match="oops"), EdgeIndex(folder) as index:
         index.upsert(points(range(20, 25)))

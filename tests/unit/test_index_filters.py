@@ -139,7 +139,8 @@ def test_bounds_should_hold_exactly_what_the_comparison_holds(limit: float, oper
         and (between.below is None or value < between.below)
         and (between.at_most is None or value <= between.at_most)
     )
-    wanted = {"=": value == limit, ">": value > limit, ">=": value >= limit, "<": value < limit, "<=": value <= limit}
+    equal = math.isclose(value, limit, rel_tol=1e-15)
+    wanted = {"=": equal, ">": value > limit, ">=": value >= limit, "<": value < limit, "<=": value <= limit}
     assert held == wanted[operator]
 
 
