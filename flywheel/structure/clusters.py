@@ -131,7 +131,7 @@ def cluster_rows(space: ContentSpace, levels: Sequence[Level], generation: str) 
                 "modality": [space.modality] * len(space),
                 "content_id": list(space.content_ids),
                 "level": [number] * len(space),
-                "cluster_id": [level.ids[label] for label in level.labels],
+                "cluster_id": [level.ids[int(label)] for label in level.labels.tolist()],
                 "distance": distances_to(space.vectors, level.centers, level.labels),
             }
         )

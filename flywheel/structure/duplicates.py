@@ -73,7 +73,8 @@ def group_duplicates(vectors: Vectors, ids: Ints, similarities: Vectors, thresho
     """
     n, k = ids.shape
     near = similarities >= threshold
-    groups = _join(n, np.arange(n), np.repeat(np.arange(n), near.sum(axis=1)), ids[near])
+    groups = np.arange(n, dtype=np.int64)
+    groups = _join(n, groups, np.nonzero(near)[0].astype(np.int64), ids[near])
     full = np.flatnonzero(near.all(axis=1)) if 0 < k < n - 1 else np.zeros(0, np.int64)
     with one_thread():
         for start in range(0, len(full), BLOCK):
@@ -88,7 +89,7 @@ def group_duplicates(vectors: Vectors, ids: Ints, similarities: Vectors, thresho
 
 def duplicate_rows(items: pl.DataFrame, space: ContentSpace, groups: Ints, generation: str) -> pl.DataFrame:
     """Return the rows of the table `duplicates`: exact groups of `items`, then near groups of kept items."""
-    ranked = items.select(_IDENTITY).sort("content_id", "arrival", "item_id")
+    ranked = items.select(_IDENTITY).sort("content_id", *_EARLIEST)
     ranked = ranked.with_columns(
         pl.col("item_id").first().over("content_id").alias("first"), pl.len().over("content_id").alias("members")
     )
@@ -111,6 +112,8 @@ def duplicate_rows(items: pl.DataFrame, space: ContentSpace, groups: Ints, gener
 
 
 _IDENTITY = ("item_id", "content_id", "arrival")
+# "arrival-100000" comes after "arrival-99999"
+_EARLIEST = (pl.col("arrival").str.len_chars(), pl.col("arrival"), pl.col("item_id"))
 _WRITTEN = ("item_id", "content_id", "group_id", "kind", "kept", "reason")
 
 
@@ -120,19 +123,19 @@ def _near_rows(representatives: pl.DataFrame, space: ContentSpace, groups: Ints)
         schema_overrides={"content_id": pl.String, "position": pl.Int64, "group": pl.Int64},
     )
     places = places.filter(pl.len().over("group") > 1)
-    rows = representatives.drop("members", "first").join(places, on="content_id").sort("group", "arrival", "item_id")
+    rows = representatives.drop("members", "first").join(places, on="content_id").sort("group", *_EARLIEST)
     rows = rows.with_columns(
         pl.col("item_id").first().over("group").alias("first"),
         pl.col("position").first().over("group").alias("anchor"),
         pl.len().over("group").alias("members"),
     )
     anchors, positions = rows["anchor"].to_numpy(), rows["position"].to_numpy()
-    cosines = pair_cosines(space.vectors[anchors], space.vectors[positions]) if rows.height else []
+    cosines = pair_cosines(space.vectors[anchors], space.vectors[positions]) if rows.height else np.zeros(0, np.float32)
     rows = rows.with_columns(
         pl.lit("near").alias("kind"),
         (pl.lit("near-") + pl.col("content_id").min().over("group").str.head(12)).alias("group_id"),
         (pl.col("item_id") == pl.col("first")).alias("kept"),
-        pl.Series("cosine", [f"{value:.3f}" for value in cosines], dtype=pl.String),
+        pl.Series("cosine", [f"{value:.3f}" for value in cosines.tolist()], dtype=pl.String),
     )
     return rows.with_columns(
         pl.when("kept")

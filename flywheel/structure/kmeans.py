@@ -2,6 +2,7 @@
 
 import faiss
 import numpy as np
+from numpy.typing import NDArray
 
 from flywheel.encoders import Vectors
 from flywheel.structure.numeric import Ints, group_means, normalize, one_thread, pair_cosines
@@ -106,12 +107,12 @@ def _fit_start(rows: Vectors, start: Vectors, k: int, seed: int) -> Vectors:
     centers = start
     gap = np.maximum(1 - (rows @ centers.T).max(axis=1), 0)
     while len(centers) < k:  # k-means++ (Arthur and Vassilvitskii 2007), going on from the former centers
-        cumulated = np.cumsum(np.square(gap, dtype=np.float64))
+        cumulated: NDArray[np.float64] = np.cumsum(np.square(gap.astype(np.float64)))
         if cumulated[-1] <= 0:
             chosen = len(centers) % len(rows)
         else:
-            chosen = int(np.searchsorted(cumulated, generator.random() * cumulated[-1], side="right"))
-            chosen = min(chosen, len(rows) - 1)
+            drawn = generator.random() * float(cumulated[-1])
+            chosen = min(int(np.searchsorted(cumulated, drawn, side="right")), len(rows) - 1)
         centers = np.vstack([centers, rows[chosen][None]])
         gap = np.minimum(gap, np.maximum(1 - rows @ rows[chosen], 0))
     return normalize(centers)

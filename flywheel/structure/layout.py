@@ -6,10 +6,10 @@ where it is, so that two maps of a growing wheel can be compared.
 
 import logging
 import warnings
+from typing import Any
 
 import numpy as np
 import polars as pl
-from sklearn.manifold import TSNE
 
 from flywheel.encoders import Vectors
 from flywheel.records import empty
@@ -79,6 +79,8 @@ def lay_out(vectors: Vectors, seed: int, former: Vectors | None = None) -> Vecto
     """
     places = np.full((len(vectors), 2), np.nan, np.float32) if former is None else former.astype(np.float32)
     placed = np.isfinite(places[:, 0])
+    if not len(vectors):
+        return places
     if placed.sum() < (1 - MOST_LATER) * len(vectors) or not placed.any():
         chosen = np.random.default_rng(seed).permutation(len(vectors))[:LANDMARKS]
         chosen.sort()
@@ -98,11 +100,18 @@ def _embed(vectors: Vectors, seed: int) -> Vectors:
         if len(vectors) < 5:
             return _scaled(components[:, :2])
         start = components[:, :2] / max(float(components[:, 0].std()), 1e-12) * 1e-4
-        perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
-        model = TSNE(2, init=start, perplexity=perplexity, max_iter=ITERATIONS, random_state=seed, n_jobs=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # identical rows divide by zero on the way
-            return _scaled(np.asarray(model.fit_transform(components), np.float32))
+        return _scaled(_neighbor_embedding(components, start, seed))
+
+
+def _neighbor_embedding(components: Vectors, start: Vectors, seed: int) -> Vectors:
+    from sklearn.manifold import TSNE  # pyright: ignore[reportMissingTypeStubs]  # takes a second to import
+
+    perplexity = min(PERPLEXITY, (len(components) - 1) / 3)
+    options: dict[str, Any] = {"init": start, "perplexity": perplexity, "max_iter": ITERATIONS}
+    model: Any = TSNE(2, **options, random_state=seed, n_jobs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # identical rows divide by zero on the way
+        return np.asarray(model.fit_transform(components), np.float32)
 
 
 def _principal_components(vectors: Vectors) -> Vectors:

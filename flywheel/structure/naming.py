@@ -5,14 +5,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import numpy as np
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from flywheel.encoders import Content, Encoder, Vectors
-from flywheel.structure.numeric import Ints, normalize, one_thread
+from flywheel.structure.numeric import DECIMALS, Ints, normalize, one_thread, pair_cosines
 
 # Words of a text that count; whoever writes more says the same again.
 TEXT_LIMIT = 20_000
@@ -64,7 +65,7 @@ def rank_by_words(
         return [[] for _ in centers]
     with one_thread():
         places = _cluster_words(encoder, vectors, labels, centers)
-        cosines = np.round(places @ encoder.encode_words(words).T, 6)
+        cosines = np.round(places @ encoder.encode_words(words).T, DECIMALS)
     scores = cosines - (cosines.mean(axis=0, keepdims=True) if len(centers) > 1 else 0)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TERMS]
     return [[(words[i], float(row[i])) for i in order] for row, order in zip(scores, best)]
@@ -130,7 +131,8 @@ def choose_names(ranked: Sequence[Ranking], former: Sequence[Sequence[str]] = ()
         former: terms each cluster was named by before (empty for a new one); they stay while they are all still
             among its ranked terms, so that a name does not change with every arrival.
 
-    Where two clusters would share a name the later one takes a further term, or a number when it has none left.
+    Where two clusters would share a name the later one takes a further term that speaks for it, or a number when
+    none is left.
     """
     taken: set[str] = set()
     names: list[tuple[str, list[str]]] = []
@@ -146,7 +148,7 @@ def _choose_name(ranking: Ranking, before: Sequence[str], taken: set[str]) -> tu
     known = [term for term, _ in ranking]
     strong = [term for term, score in ranking[:TERMS_IN_NAME] if score >= STRONG * ranking[0][1]]
     terms = list(before) if before and set(before) <= set(known) else strong
-    rest = [term for term in known if term not in terms]
+    rest = [term for term, score in ranking if term not in terms and score > 0]
     name = ", ".join(terms) or "unnamed"
     while name in taken and rest:
         terms.append(rest.pop(0))
@@ -171,21 +173,30 @@ def _cluster_words(encoder: Encoder, vectors: Vectors, labels: Ints, centers: Ve
     places: list[Vectors] = []
     for cluster, center in enumerate(centers):
         members = np.flatnonzero(labels == cluster)
-        typical = members[np.argsort(-np.round(vectors[members] @ center, 6), kind="stable")[:PROTOTYPES]]
+        to_center = pair_cosines(vectors[members], np.broadcast_to(center, vectors[members].shape))
+        typical = members[np.argsort(-to_center, kind="stable")[:PROTOTYPES]]
         places.append(encoder.to_words(vectors[typical]).mean(axis=0))
     return normalize(np.asarray(places, dtype=np.float32))
 
 
 def _pairs(texts: Mapping[str, str] | Iterable[Content]) -> Iterable[tuple[str, str]]:
     if isinstance(texts, Mapping):
-        yield from texts.items()
+        yield from cast(Mapping[str, str], texts).items()
     else:
         for content in texts:
             yield content.content_id, content.data.decode("utf-8", "replace")
 
 
 def _words(text: str) -> Iterable[str]:
+    empty_words = _empty_words()
     for match in _WORD.finditer(text[:TEXT_LIMIT].lower()):
-        word = match.group()
-        if word not in ENGLISH_STOP_WORDS and word not in FRAGMENTS:
-            yield word
+        if match.group() not in empty_words:
+            yield match.group()
+
+
+@cache
+def _empty_words() -> frozenset[str]:
+    """Return words that say nothing; scikit-learn takes a second to import, and only naming texts needs its list."""
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS  # pyright: ignore[reportMissingTypeStubs]
+
+    return frozenset(ENGLISH_STOP_WORDS) | FRAGMENTS

@@ -118,7 +118,7 @@ def nearest_neighbors(vectors: Vectors, k: int, *, exact_up_to: int = EXACT_UP_T
 
 def measure_recall(vectors: Vectors, ids: Ints, sample: int = RECALL_SAMPLE) -> float:
     """Return the share of true nearest neighbors that `ids` (n, k) holds, over evenly spaced rows; 1 is best."""
-    rows = np.unique(np.linspace(0, len(vectors) - 1, min(sample, len(vectors))).astype(np.int64))
+    rows = _sample(len(vectors), sample)
     k = ids.shape[1]
     with one_thread():
         truth, _, _ = _best(vectors, rows, _exact_search(vectors[rows], vectors, min(k + 1, len(vectors))), k)
@@ -146,7 +146,7 @@ def _inverted_search(vectors: Vectors, wanted: int) -> Ints:
     index.cp.seed, index.cp.spherical, index.cp.niter = 1234, True, 10
     index.train(vectors)
     index.add(vectors)
-    rows = np.unique(np.linspace(0, n - 1, RECALL_SAMPLE).astype(np.int64))
+    rows = _sample(n, RECALL_SAMPLE)
     truth = _exact_search(vectors[rows], vectors, wanted)
     index.nprobe = 4
     while index.nprobe < lists:
@@ -158,6 +158,11 @@ def _inverted_search(vectors: Vectors, wanted: int) -> Ints:
         index.nprobe = min(index.nprobe * 2, lists)
     faiss.omp_set_num_threads(_cores())  # each query is answered by one thread, so their number changes nothing
     return index.search(vectors, wanted)[1].astype(np.int64)
+
+
+def _sample(n: int, size: int) -> Ints:
+    """Return evenly spaced positions among `n`."""
+    return np.unique(np.linspace(0, n - 1, min(size, n)).astype(np.int64))
 
 
 def _best(vectors: Vectors, rows: Ints, candidates: Ints, k: int) -> tuple[Ints, Vectors, np.ndarray]:

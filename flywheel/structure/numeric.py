@@ -1,6 +1,6 @@
 """Small numeric helpers whose results do not depend on how many threads a machine has."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import faiss
@@ -17,7 +17,7 @@ DECIMALS = 6
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """Run BLAS and faiss on one thread: with several, sums are split differently and last bits differ."""
     before = faiss.omp_get_max_threads()
     with threadpool_limits(limits=1):
@@ -36,7 +36,8 @@ def normalize(vectors: Vectors) -> Vectors:
 
 def pair_cosines(a: Vectors, b: Vectors) -> Vectors:
     """Return the cosine of each row of `a` with the same row of `b`, both unit length, rounded to 1e-6."""
-    return np.round(np.einsum("nd,nd->n", a, b), DECIMALS).astype(np.float32).clip(-1.0, 1.0)
+    cosines: Vectors = np.einsum("nd,nd->n", a, b)
+    return np.clip(np.round(cosines, DECIMALS), -1.0, 1.0).astype(np.float32)
 
 
 def group_means(vectors: Vectors, labels: Ints, groups: int) -> Vectors:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
@@ -76,7 +75,7 @@ def draw_map(
 def render(chart: Map, highlight: Mapping[str, Sequence[str]], title: str) -> bytes:
     """Draw a map as PNG; the same input gives the same bytes."""
     height = _height(chart)
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    figure: Any = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.99 - TITLE / height))
     axes.set_axis_off()
@@ -109,7 +108,7 @@ def palette(n: int) -> list[tuple[float, float, float]]:
     ]
 
 
-def _draw_points(axes: Axes, chart: Map, pale: bool) -> None:
+def _draw_points(axes: Any, chart: Map, pale: bool) -> None:
     colors = _colors_of(chart)
     size = float(np.clip(26_000 / max(chart.points.height, 1), 1.5, 26))
     alpha = 0.22 if pale else 0.75
@@ -117,7 +116,7 @@ def _draw_points(axes: Axes, chart: Map, pale: bool) -> None:
     axes.scatter(x, y, s=size, c=colors, alpha=alpha, linewidths=0, rasterized=True)
 
 
-def _draw_highlight(axes: Axes, chart: Map, name: str, ids: Sequence[str], position: int) -> None:
+def _draw_highlight(axes: Any, chart: Map, name: str, ids: Sequence[str], position: int) -> None:
     found = chart.points.filter(pl.col("content_id").is_in(list(ids)))
     color, marker = HIGHLIGHTS[position % len(HIGHLIGHTS)]
     axes.scatter(
@@ -140,7 +139,7 @@ def _colors_of(chart: Map) -> Floats:
     return np.asarray([known.get(cluster, gray) for cluster in chart.points["color"].to_list()])
 
 
-def _draw_names(figure: Figure, axes: Axes, chart: Map) -> None:
+def _draw_names(figure: Any, axes: Any, chart: Map) -> None:
     """Write the names of the largest clusters where they lie thickest, moved apart where they would overlap."""
     texts: list[Text] = []
     anchors: list[tuple[float, float]] = []
@@ -179,7 +178,7 @@ def _thickest(points: NDArray[Any]) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _move_apart(figure: Figure, axes: Axes, texts: Sequence[Text], anchors: Floats, rounds: int = 200) -> None:
+def _move_apart(figure: Any, axes: Any, texts: Sequence[Text], anchors: Floats, rounds: int = 200) -> None:
     """Push overlapping texts apart along the axis where they overlap least, and keep them in the picture."""
     if len(texts) < 2:
         return
