@@ -75,7 +75,7 @@ class Checkpoint:
             raise ConfigError(self._advice(loader, error)) from error
 
     def _advice(self, loader: Any, error: Exception) -> str:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         what = f"cannot load {loader.__name__} from '{self.name}': {first}"
         if self.local:
             return f"{what}. Expected a transformers checkpoint with config.json, *.safetensors and its processors"

@@ -5,7 +5,7 @@ Sources: Radford et al. 2021 (CLIP); Zhai et al. 2023 (SigLIP). Images go throug
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,12 @@ from flywheel.encoders.checkpoints import Checkpoint
 from flywheel.encoders.images import Pixels, encode_images
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import (
-    IMAGES_PER_BATCH,
     TOKENS_PER_BATCH,
     Precision,
     WantedPrecision,
     choose_precision,
     device,
+    in_parallel,
     inference,
     to_tensor,
     unit,
@@ -87,38 +87,43 @@ class ClipEncoder:
         if self.modality == "text":
             vectors = self.encode_words(decode_texts(batch))
         else:
-            rows = IMAGES_PER_BATCH[device()]
-            vectors = encode_images(batch, self._prepare, self._forward_images, rows=rows, dim=self.dim)
+            prepare = partial(self._prepare, self._processor)  # both loaded before the workers ask for them
+            vectors = encode_images(batch, prepare, partial(self._forward_images, self._model), self.dim)
         self.contents_encoded += len(batch)
         return vectors
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:
         rows = max(1, TOKENS_PER_BATCH[device()] // self._text_length)
-        parts = [self._forward_texts(list(texts[start : start + rows]), rows) for start in range(0, len(texts), rows)]
-        return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
+        starts = range(0, len(texts), rows)
+        model, tokenizer = self._model, self._tokenizer  # loaded before the workers ask for them
+
+        def encode(start: int) -> Vectors:
+            return self._forward_texts(model, tokenizer, list(texts[start : start + rows]), rows)
+
+        return np.concatenate([np.zeros((0, self.dim), np.float32), *in_parallel(encode, starts)])
 
     def to_words(self, vectors: Vectors) -> Vectors:
         return vectors
 
-    def _prepare(self, image: Image.Image) -> Pixels:
-        prepared: dict[str, Any] = self._processor(images=image, return_tensors="np")
+    def _prepare(self, processor: Any, image: Image.Image) -> Pixels:
+        prepared: dict[str, Any] = processor(images=image, return_tensors="np")
         return np.asarray(prepared["pixel_values"][0], np.float32)
 
-    def _forward_images(self, pixels: Pixels) -> Vectors:
+    def _forward_images(self, model: Any, pixels: Pixels) -> Vectors:
         with inference(self._precision):
-            output = self._model.get_image_features(pixel_values=to_tensor(pixels))
+            output = model.get_image_features(pixel_values=to_tensor(pixels))
         return _pooled(output)
 
-    def _forward_texts(self, texts: list[str], rows: int) -> Vectors:
+    def _forward_texts(self, model: Any, tokenizer: Any, texts: list[str], rows: int) -> Vectors:
         """One forward pass of a fixed shape; missing rows repeat the first text."""
         filled = texts + [texts[0]] * (rows - len(texts))
-        encoded: dict[str, torch.Tensor] = self._tokenizer(
+        encoded: dict[str, torch.Tensor] = tokenizer(
             filled, padding="max_length", truncation=True, max_length=self._text_length, return_tensors="pt"
         )
         # SigLIP was trained to read its padding: it takes no mask
         names = ["input_ids"] if self._is_siglip else ["input_ids", "attention_mask"]
         with inference(self._precision):
-            output = self._model.get_text_features(**{name: encoded[name].to(device()) for name in names})
+            output = model.get_text_features(**{name: encoded[name].to(device()) for name in names})
         return _pooled(output)[: len(texts)]
 
     @property

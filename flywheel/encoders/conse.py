@@ -12,7 +12,7 @@ a query holds of it adds nothing to any image, and queries need no treatment of 
 
 import json
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from typing import Any, cast
 
@@ -24,7 +24,6 @@ from flywheel.encoders.checkpoints import package_folder
 from flywheel.encoders.images import Pixels, encode_images, square
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import (
-    IMAGES_PER_BATCH,
     Precision,
     WantedPrecision,
     choose_precision,
@@ -78,7 +77,8 @@ class ConseEncoder:
         return self._words.dim
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
-        vectors = encode_images(batch, self._prepare, self._forward, rows=IMAGES_PER_BATCH[device()], dim=DIM)
+        network = self._network  # loaded before the workers ask for it
+        vectors = encode_images(batch, self._prepare, partial(self._forward, network), DIM)
         self.contents_encoded += len(batch)
         return vectors
 
@@ -102,11 +102,11 @@ class ConseEncoder:
     def _prepare(self, image: Image.Image) -> Pixels:
         return np.asarray(square(image, self._image_size))
 
-    def _forward(self, pixels: Pixels) -> Vectors:
+    def _forward(self, network: Any, pixels: Pixels) -> Vectors:
         """Pooled features at unit length of RGB pixels (rows, size, size, 3) uint8."""
         batch = (to_tensor(pixels).permute(0, 3, 1, 2).float() - 127) / 128
         with inference(self._precision):
-            features = self._network.extract_features(batch.contiguous(memory_format=torch.channels_last))
+            features = network.extract_features(batch.contiguous(memory_format=torch.channels_last))
         return unit(features.float().mean((2, 3)).cpu().numpy())
 
     @cached_property

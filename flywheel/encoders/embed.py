@@ -15,6 +15,7 @@ import polars as pl
 from flywheel.encoders.protocol import Content, Encoder, Vectors
 from flywheel.errors import DataError
 from flywheel.objects import Source
+from flywheel.raw import read_contents
 from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.encoders")
@@ -53,24 +54,22 @@ def embed_arrival(
         encoders: modality -> encoder.
         progress: called after each chunk with the contents done and the contents to do.
     """
-    from flywheel.raw import read_contents
-
     report = EmbedReport()
     for modality, encoder in sorted(encoders.items()):
-        items = _first_items(tables, arrival, modality)
+        items = _active_items(tables, arrival, modality)
         missing = _without_vector(tables, encoder.id, items)
-        encoded = 0
+        wanted, encoded = missing["content_id"].n_unique(), 0
         for batch in _chunks(read_contents(sources, missing), chunk):
             ids, vectors = _encode_good(encoder, batch)
             if ids:
                 tables.append("embeddings", _rows(ids, vectors, encoder.id, arrival))
             encoded += len(ids)
             if progress:
-                progress(encoded, missing.height)
+                progress(encoded, wanted)
         report = EmbedReport(
             encoded=report.encoded + encoded,
-            reused=report.reused + items.height - missing.height,
-            refused=report.refused + missing.height - encoded,
+            reused=report.reused + items["content_id"].n_unique() - wanted,
+            refused=report.refused + wanted - encoded,
         )
     return report
 
@@ -80,8 +79,8 @@ def missing_contents(tables: Tables, encoder: Encoder, arrival: str | None = Non
 
     Looks at one `arrival`, or at all of them.
     """
-    items = _first_items(tables, arrival, encoder.modality)
-    return tuple(_without_vector(tables, encoder.id, items)["content_id"].sort())
+    items = _active_items(tables, arrival, encoder.modality)
+    return tuple(_without_vector(tables, encoder.id, items)["content_id"].unique().sort())
 
 
 def scan_vectors(tables: Tables, encoder_id: str, versions: Mapping[str, int] | None = None) -> pl.LazyFrame:
@@ -136,13 +135,12 @@ def to_matrix(vectors: pl.Series) -> Vectors:
     return np.ascontiguousarray(flat.reshape(-1, lengths[0]))
 
 
-def _first_items(tables: Tables, arrival: str | None, modality: str) -> pl.DataFrame:
-    """One active item per distinct content, in the order the source lists them."""
+def _active_items(tables: Tables, arrival: str | None, modality: str) -> pl.DataFrame:
+    """Active items in the order of their objects; all rows of a content stay, any of them may still be readable."""
     items = tables.scan("items").filter(pl.col("status") == "active", pl.col("modality") == modality)
     if arrival is not None:
         items = items.filter(pl.col("arrival") == arrival)
-    items = items.sort("source", "key", "part", "arrival").unique("content_id", keep="first", maintain_order=True)
-    return items.collect()
+    return items.sort("source", "key", "part", "arrival").collect()
 
 
 def _without_vector(tables: Tables, encoder_id: str, items: pl.DataFrame) -> pl.DataFrame:

@@ -1,38 +1,69 @@
-"""From the bytes of an image to RGB pixels, the same for every image encoder."""
+"""From the bytes of an image to vectors: what every image encoder does alike."""
 
-import io
-import os
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from flywheel.encoders.protocol import Content, Vectors
+from flywheel.encoders.runtime import IMAGES_PER_BATCH, device, in_parallel
 from flywheel.errors import DataError
+from flywheel.raw.decode import canonical_image
+from flywheel.raw.reasons import Refused
 
 Pixels = NDArray[Any]
 
+MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)  # what Pillow itself opens; sources set stricter limits
 LONGEST = 10  # an image longer than this many times its width is cut to its middle
 
 
-def decode_image(data: bytes) -> Image.Image:
-    """Return the image in RGB, turned as its EXIF data says, transparency on white, the first frame of several.
+def encode_images(
+    batch: Sequence[Content],
+    prepare: Callable[[Image.Image], Pixels],
+    forward: Callable[[Pixels], Vectors],
+    dim: int,
+) -> Vectors:
+    """Return the vectors (n, dim) of images.
+
+    `forward` always sees the same number of prepared images, zeros at the end, so that a vector does not depend on
+    its neighbors. Memory holds a few such batches, not all images.
 
     Raises:
-        ValueError: the bytes are no image that can be read whole, or it has too many pixels to be read safely.
+        DataError: some cannot be decoded; `ids` names all of them. Nothing more is computed once that is known.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return _limit_aspect(_to_rgb(ImageOps.exif_transpose(image)))
-    except Exception as error:  # decoders of damaged files raise whatever their format's parser stumbles over
-        raise ValueError(f"{type(error).__name__}: {error}") from error
+    rows = IMAGES_PER_BATCH[device()]
+    broken: dict[str, str] = {}
+
+    def encode(start: int) -> Vectors:
+        pixels: list[Pixels] = []
+        for content in batch[start : start + rows]:
+            try:
+                pixels.append(prepare(decode_image(content.data)))
+            except Refused as refused:
+                broken[content.content_id] = refused.refusal.message
+        return np.zeros((0, dim), np.float32) if broken else forward(_filled(pixels, rows))[: len(pixels)]
+
+    parts = in_parallel(encode, range(0, len(batch), rows))
+    if broken:
+        ids = tuple(content.content_id for content in batch if content.content_id in broken)
+        raise DataError(f"{len(ids)} images cannot be decoded, the first is {ids[0]}: {broken[ids[0]]}", ids)
+    return np.concatenate([np.zeros((0, dim), np.float32), *parts])
+
+
+def decode_image(data: bytes) -> Image.Image:
+    """Return the canonical image in RGB, transparency on white, gray of more than 8 bits stretched to its range.
+
+    Raises:
+        Refused: the bytes are no image that can be read whole, or it has too many pixels to be read safely.
+    """
+    image = canonical_image(data, "the content", max_pixels=MOST_PIXELS)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    elif image.mode in ("I", "F"):
+        image = _stretched(image)
+    return _limit_aspect(image.convert("RGB"))
 
 
 def square(image: Image.Image, size: int) -> Image.Image:
@@ -43,53 +74,18 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
 
 
-def encode_images(
-    batch: Sequence[Content],
-    prepare: Callable[[Image.Image], Pixels],
-    forward: Callable[[Pixels], Vectors],
-    *,
-    rows: int,
-    dim: int,
-) -> Vectors:
-    """Return the vectors (n, dim) of images: `forward` always sees exactly `rows` prepared ones, zeros at the end.
-
-    Raises:
-        DataError: some cannot be decoded; `ids` names all of them. Nothing more is computed once that is known.
-    """
-    vectors = np.zeros((len(batch), dim), np.float32)
-    broken: dict[str, str] = {}
-
-    def ready(content: Content) -> Pixels | None:
-        try:
-            return prepare(decode_image(content.data))
-        except ValueError as error:
-            broken[content.content_id] = str(error)
-            return None
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as threads:
-        for start in range(0, len(batch), rows):
-            pixels = [image for image in threads.map(ready, batch[start : start + rows]) if image is not None]
-            if not broken:
-                vectors[start : start + rows] = forward(_filled(pixels, rows))[: len(pixels)]
-    if broken:
-        ids = tuple(content.content_id for content in batch if content.content_id in broken)
-        raise DataError(f"{len(ids)} images cannot be decoded, the first is {ids[0]}: {broken[ids[0]]}", ids)
-    return vectors
-
-
 def _filled(pixels: list[Pixels], rows: int) -> Pixels:
     stacked = np.zeros((rows, *pixels[0].shape), pixels[0].dtype)
     stacked[: len(pixels)] = pixels
     return stacked
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = image.convert("I").point(lambda value: value / 257).convert("L")  # 16-bit gray to 8 bit
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+def _stretched(image: Image.Image) -> Image.Image:
+    """Deep gray as 8 bits, from its darkest to its brightest value: its depth does not say which range is used."""
+    values: NDArray[np.float64] = np.nan_to_num(np.asarray(image, np.float64))
+    low, high = values.min(), values.max()
+    eight_bits: NDArray[np.uint8] = np.asarray(np.round((values - low) * (255 / max(high - low, 1e-12))), np.uint8)
+    return Image.fromarray(eight_bits)
 
 
 def _limit_aspect(image: Image.Image) -> Image.Image:

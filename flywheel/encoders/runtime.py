@@ -12,9 +12,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import warnings
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,8 +26,12 @@ from flywheel.encoders.protocol import Vectors
 Precision = Literal["fp32", "bf16"]
 WantedPrecision = Literal["auto", "fp32", "bf16"]
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+WORKERS = 8
 ROUND_TOKENS = 16  # padded lengths are multiples of this
-TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 32_768}
+TOKENS_PER_BATCH = {"cpu": 512, "cuda": 32_768}
 IMAGES_PER_BATCH = {"cpu": 16, "cuda": 128}
 
 
@@ -63,19 +68,39 @@ def inference(precision: Precision) -> Generator[None]:
 @contextmanager
 def quiet() -> Generator[None]:
     """Load a model without progress bars, notes and warnings; settings are put back afterwards."""
+    from huggingface_hub.utils import logging as hub
     from transformers.utils import logging
 
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    levels, bars = (logging.get_verbosity(), hub.get_verbosity()), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    hub.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
+        logging.set_verbosity(levels[0])
+        hub.set_verbosity(levels[1])
         if bars:
             logging.enable_progress_bar()
+
+
+def in_parallel(job: Callable[[Job], Result], jobs: Iterable[Job]) -> list[Result]:
+    """Run independent jobs, each of a forward pass or so, and return their results in order.
+
+    On a processor each of up to 8 workers computes alone: as fast as one pass on all cores where these are free, and
+    ten times faster where other processes hold them, because no core waits for another within a pass.
+    """
+    if device() != "cpu":
+        return [job(each) for each in jobs]
+    threads = torch.get_num_threads()
+    workers = min(threads, WORKERS)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+            return list(pool.map(job, jobs))
+    finally:
+        torch.set_num_threads(threads)  # the workers' setting is also the default of threads to come
 
 
 def to_tensor(array: NDArray[Any]) -> torch.Tensor:

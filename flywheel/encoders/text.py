@@ -18,6 +18,7 @@ from flywheel.encoders.runtime import (
     WantedPrecision,
     choose_precision,
     device,
+    in_parallel,
     inference,
     length_buckets,
     unit,
@@ -82,25 +83,30 @@ class TextEncoder:
         if not texts:
             return vectors
         tokens: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=self._max_length)["input_ids"]
-        budget = TOKENS_PER_BATCH[device()]
-        for padded, rows, positions in length_buckets([len(row) for row in tokens], budget):
-            pooled = self._forward([tokens[position] for position in positions], padded, rows)
-            vectors[positions] = pooled[: len(positions)]
+        batches = list(length_buckets([len(row) for row in tokens], TOKENS_PER_BATCH[device()]))
+        model = self._model  # loaded before the workers ask for it
+
+        def encode(batch: tuple[int, int, list[int]]) -> Vectors:
+            padded, rows, positions = batch
+            return self._forward(model, [tokens[position] for position in positions], padded, rows)
+
+        for (_, _, positions), pooled in zip(batches, in_parallel(encode, batches)):
+            vectors[positions] = pooled
         return unit(vectors)
 
-    def _forward(self, tokens: list[list[int]], padded: int, rows: int) -> Vectors:
+    def _forward(self, model: Any, tokens: list[list[int]], padded: int, rows: int) -> Vectors:
         """One forward pass of the fixed shape (rows, padded); missing rows repeat the first."""
-        tokens = tokens + [tokens[0]] * (rows - len(tokens))
+        filled = tokens + [tokens[0]] * (rows - len(tokens))
         ids = torch.full((rows, padded), self._tokenizer.pad_token_id or 0)
         mask = torch.zeros((rows, padded), dtype=torch.long)
-        for row, text in enumerate(tokens):
+        for row, text in enumerate(filled):
             ids[row, : len(text)] = torch.tensor(text)
             mask[row, : len(text)] = 1
         with inference(self._precision):
-            hidden = self._model(input_ids=ids.to(device()), attention_mask=mask.to(device())).last_hidden_state
+            hidden = model(input_ids=ids.to(device()), attention_mask=mask.to(device())).last_hidden_state
         weights = mask.to(device()).unsqueeze(-1).float()
         pooled = (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
-        return pooled.cpu().numpy()
+        return pooled.cpu().numpy()[: len(tokens)]
 
     @cached_property
     def _max_length(self) -> int:
