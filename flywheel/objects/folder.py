@@ -1,5 +1,6 @@
 """A folder as an object store. Writes are whole or not at all; nothing outside the folder is ever reached."""
 
+import contextlib
 import os
 import stat
 import uuid
@@ -76,7 +77,7 @@ class FolderStore:
         try:
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
             raise _unwritable(path, error) from error
         _sync_folder(path.parent)
 
@@ -91,7 +92,7 @@ class FolderStore:
         except FileExistsError:
             return False
         finally:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
         _sync_folder(path.parent)
         return True
 
@@ -138,7 +139,7 @@ class FolderStore:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            _discard(temporary)
             raise _unwritable(path, error) from error
         return temporary
 
@@ -176,6 +177,12 @@ def _sort_name(entry: os.DirEntry[str]) -> str:
     """
     name = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
     return f"{name}/" if entry.is_dir(follow_symlinks=False) else name
+
+
+def _discard(temporary: Path) -> None:
+    """Remove a half-written file; where that fails too, it stays hidden and the first failure is the one to tell."""
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> DataError:

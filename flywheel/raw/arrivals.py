@@ -70,7 +70,7 @@ def plan_arrivals(
     known = _known(objects)
     settled = now - timedelta(seconds=settle_seconds)
     changes = [change for sid in sorted(sources) for change in _changes(sources[sid], known, now, settled)]
-    changes.sort(key=lambda row: (not row.pop("first"), row["source"], row["key"]))
+    changes.sort(key=lambda row: (not _describes(sources, row), row["source"], row["key"]))
     for start in range(0, len(changes), max_objects):
         count += 1
         name = arrival_name(count)
@@ -99,7 +99,7 @@ def _changes(
     source: Source, known: Mapping[tuple[str, str], dict[str, Any]], now: datetime, settled: datetime
 ) -> Iterator[dict[str, Any]]:
     """Yield rows for what differs between a source's listing and the inventory."""
-    sid, pattern = source.config.id, source.config.manifest
+    sid = source.config.id
     there: set[str] = set()
     for info in source.objects.list():
         if info.key in there:  # two names that read the same after their broken bytes were escaped
@@ -108,10 +108,14 @@ def _changes(
         old = known.get((sid, info.key))
         same = old is not None and old["state"] == "active" and old["version"] == info.version
         if not same and info.modified_at <= settled:
-            yield {**_row(sid, info), "first": is_manifest(pattern, info.key)}
+            yield _row(sid, info)
     for (source_id, key), old in known.items():
         if source_id == sid and old["state"] == "active" and key not in there:
-            yield {**old, "state": "deleted", "modified_at": now, "first": is_manifest(pattern, key)}
+            yield {**old, "state": "deleted", "modified_at": now}
+
+
+def _describes(sources: Mapping[str, Source], row: Mapping[str, Any]) -> bool:
+    return is_manifest(sources[row["source"]].config.manifest, row["key"])
 
 
 def _row(source: str, info: ObjectInfo) -> dict[str, Any]:

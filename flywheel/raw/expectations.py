@@ -99,23 +99,28 @@ def _aggregates(
 
 
 def _judge(aggregates: dict[str, float], max_refused: float) -> list[Expectation]:
-    gx, batch_definition = _great_expectations()
-    limits = {name: max_refused if name == "refused_share" else 0.0 for name in aggregates}
-    expectations = gx.expectations
-    suite = gx.ExpectationSuite(
-        name="arrival",
-        expectations=[
-            expectations.ExpectColumnMaxToBeBetween(column=name, min_value=0, max_value=limit)
-            for name, limit in limits.items()
-        ],
-    )
     frame = importlib.import_module("pandas").DataFrame([aggregates])  # what its engine reads
-    batch = batch_definition.get_batch(batch_parameters={"dataframe": frame})
-    verdicts = {r.expectation_config.kwargs["column"]: bool(r.success) for r in batch.validate(suite).results}
+    batch = _great_expectations()[1].get_batch(batch_parameters={"dataframe": frame})
+    results = batch.validate(_suite(tuple(aggregates), max_refused)).results
+    verdicts = {result.expectation_config.kwargs["column"]: bool(result.success) for result in results}
     return [
-        Expectation(STATEMENTS[name], verdicts[name], value, f"at most {limits[name]:g}")
+        Expectation(STATEMENTS[name], verdicts[name], value, f"at most {_limit(name, max_refused):g}")
         for name, value in aggregates.items()
     ]
+
+
+def _limit(name: str, max_refused: float) -> float:
+    return max_refused if name == "refused_share" else 0.0
+
+
+@lru_cache(maxsize=8)
+def _suite(names: tuple[str, ...], max_refused: float) -> Any:
+    gx = _great_expectations()[0]
+    judged = [
+        gx.expectations.ExpectColumnMaxToBeBetween(column=name, min_value=0, max_value=_limit(name, max_refused))
+        for name in names
+    ]
+    return gx.ExpectationSuite(name="arrival", expectations=judged)
 
 
 @lru_cache(maxsize=1)

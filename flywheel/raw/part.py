@@ -38,6 +38,7 @@ class Part:
     said_before: bool  # whether earlier arrivals brought manifests
     before: dict[str, list[Row]]  # key -> latest items of earlier arrivals
     standing: dict[tuple[str, str], Standing]  # item id, content id -> label before this arrival
+    kept: dict[str, tuple[list[Row], list[Row]]]  # key -> items and refusals that stand for what changed later
 
     def owns(self, row: Row) -> bool:
         """Whether the object landed, changed or vanished in this very arrival."""
@@ -121,6 +122,7 @@ def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects:
         said_before=any(history.get(key) for key in matching),
         before=_before(tables, source.config.id, number, set(now)),
         standing=standing_statements(tables, spec, source.config.id, number),
+        kept=_kept(tables, source.config.id, arrival, own & later),
     )
 
 
@@ -140,6 +142,16 @@ def _before(tables: Tables, source: str, number: int, keys: set[str]) -> dict[st
     for row in latest.collect().iter_rows(named=True):
         before.setdefault(row["key"], []).append(row)
     return before
+
+
+def _kept(tables: Tables, source: str, arrival: str, keys: set[str]) -> dict[str, tuple[list[Row], list[Row]]]:
+    """Return what stands in the arrival for objects that later arrivals changed: their bytes of then are gone."""
+    kept: dict[str, tuple[list[Row], list[Row]]] = {}
+    for place, table in enumerate(("items", "quarantine") if keys else ()):
+        for row in tables.read(table, arrival=arrival, source=source).iter_rows(named=True):
+            if row["key"] in keys:
+                kept.setdefault(row["key"], ([], []))[place].append(row)
+    return kept
 
 
 def _read(source: Source, row: Row, spec: Spec) -> Manifest:

@@ -151,10 +151,8 @@ class _Registrar:
             raise DataError(f"{part.arrival} corrects what {row['arrival']} brought; register that one first", (key,))
 
     def _keep(self, row: Row) -> None:
-        """Keep what stands for an object that a later arrival changed: its bytes of then are gone."""
-        place = [pl.col("source") == row["source"], pl.col("key") == row["key"]]
-        items = self.tables.read("items", arrival=self.part.arrival).filter(*place).to_dicts()
-        refused = self.tables.read("quarantine", arrival=self.part.arrival).filter(*place).to_dicts()
+        """Keep what stands for an object that a later arrival changed."""
+        items, refused = self.part.kept.get(row["key"], ([], []))
         if not items and not refused:
             message = (
                 f"{row['key']} was replaced by a later arrival before it was read; that one tells what became of it"
