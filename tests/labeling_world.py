@@ -13,10 +13,11 @@ from PIL import Image
 from flywheel.config import WheelConfig, parse_config
 from flywheel.identity import item_id
 from flywheel.objects import Source, open_sources, open_tables
+from flywheel.raw import plan_arrivals, register_arrival
 from flywheel.records import SCHEMAS
 from flywheel.tables import Tables
 from flywheel.turns import open_turn
-from flywheel.vendors.protocol import Job, LabelSpec, Task
+from flywheel.vendors import Job, LabelSpec, Task, label_spec
 
 CLASSES = ("cat", "dog", "emu")
 ARRIVAL = "arrival-00001"
@@ -84,7 +85,7 @@ def make_world(folder: Path, count: int = 12, vendor: dict[str, Any] | None = No
     }
     config = parse_config(raw, base=folder)
     world = World(config, open_tables(config), open_sources(config))
-    _write_items(world, count)
+    arrive(config, world.tables, world.sources)
     open_turn(world.tables, 0, trigger="test", reason="test", budget=config.budget.money_per_turn)
     return world
 
@@ -116,27 +117,8 @@ def utc(second: int = 0) -> datetime:
     return datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC)
 
 
-def _write_items(world: World, count: int) -> None:
-    from flywheel.identity import content_id
-
-    rows = [
-        {
-            "item_id": item,
-            "source": "photos",
-            "key": f"{number:04d}.png",
-            "part": "",
-            "subject_id": item,
-            "modality": "image",
-            "content_id": content_id(png(number), "image-1"),
-            "size": len(png(number)),
-            "attributes": "{}",
-            "split": "pool",
-            "license": "",
-            "provenance": "",
-            "status": "active",
-            "version": "1",
-            "arrival": ARRIVAL,
-        }
-        for number, item in enumerate(world.ids(range(count)))
-    ]
-    world.tables.replace("items", pl.DataFrame(rows, schema=SCHEMAS["items"]), arrival=ARRIVAL)
+def arrive(config: WheelConfig, tables: Tables, sources: dict[str, Source]) -> None:
+    """Let whatever lies in the sources arrive."""
+    for arrival in plan_arrivals(tables, sources, now=datetime.now(UTC)):
+        share = config.budget.evaluation_share
+        register_arrival(tables, sources, label_spec(config), arrival, evaluation_share=share)

@@ -66,13 +66,13 @@ def submit_job(
     Raises:
         NotApproved: nobody approved exactly this batch, and `budget.auto_approve` is off.
         BudgetExceeded: the order costs more than the turn may spend, or than may be open at once.
-        DataError: the turn has already ordered another batch.
+        DataError: the turn has already ordered another batch, or nothing of its batch can be read any more.
         VendorBusy: come back later; the intent stands.
         VendorError: the vendor refused it, and why.
     """
     batch = tables.read("batches", turn=turn)
     if batch.is_empty():
-        return _nothing(config, turn, left_out=0)
+        return JobReport(turn, "", "none", "", 0, config.budget.votes, 0.0, created=False, left_out=0)
     key = job_id(config, turn, batch)
     jobs = _jobs_beside(tables, vendor, turn, key)
     if jobs.height and jobs["state"].item() != "intent":
@@ -83,8 +83,6 @@ def submit_job(
     if native_id is None:
         _check_approval(tables, config, turn)
         job = _readable_job(tables, sources, config, batch, key)
-        if not job.tasks:
-            return _nothing(config, turn, left_out=batch["content_id"].n_unique())
         row |= _sizes(config, job)
         _check_money(tables, config, row)
         _write(tables, row)
@@ -145,10 +143,17 @@ def _tasks(rows: pl.DataFrame, contents: Mapping[str, bytes] | None = None) -> I
 def _readable_job(
     tables: Tables, sources: Mapping[str, Source], config: WheelConfig, batch: pl.DataFrame, key: str
 ) -> Job:
-    """Return the job over what can still be read and shown to people."""
+    """Return the job over what can still be read and shown to people.
+
+    Raises:
+        DataError: that is nothing.
+    """
     tasks = job_tasks(tables, batch, key)
     items = current_items(tables).filter(pl.col("content_id").is_in(tasks["content_id"].to_list()))
     contents = {content.content_id: content.data for content in read_contents(sources, items)}
+    if not contents:
+        ids = tuple(batch["item_id"].unique().sort())
+        raise DataError(f"none of the {len(ids)} chosen items can be read any more; are the sources in place?", ids)
     return build_job(config, key, config.budget.votes, _tasks(tasks, contents))
 
 
@@ -210,10 +215,6 @@ def _sizes(config: WheelConfig, job: Job) -> dict[str, Any]:
 
 def _write(tables: Tables, row: Mapping[str, Any]) -> None:
     tables.replace("jobs", pl.DataFrame([row], schema=SCHEMAS["jobs"]), turn=row["turn"])
-
-
-def _nothing(config: WheelConfig, turn: int, *, left_out: int) -> JobReport:
-    return JobReport(turn, "", "none", "", 0, config.budget.votes, 0.0, created=False, left_out=left_out)
 
 
 def _report(row: Mapping[str, Any], batch: pl.DataFrame, *, created: bool) -> JobReport:

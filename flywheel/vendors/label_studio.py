@@ -47,6 +47,7 @@ class LabelStudioVendor:
         url: the server's address.
         token: an access token of a user who may create projects ("legacy token" in Label Studio's words).
         timeout: seconds a request may take; an import is one request.
+        transport: what carries the requests, for tests; the network where left out.
     """
 
     name = "label-studio"
@@ -55,11 +56,12 @@ class LabelStudioVendor:
         prelabels=True, annotator_identity=True, object_rework=True, push=False, withdrawals=True
     )
 
-    def __init__(self, url: str, token: str, *, timeout: float = 300.0):
+    def __init__(self, url: str, token: str, *, timeout: float = 300.0, transport: httpx.BaseTransport | None = None):
         self._url = url
-        self._http = httpx.Client(
-            base_url=url, headers={"Authorization": f"Token {token}"}, timeout=timeout, trust_env=False
-        )
+        headers = {"Authorization": f"Token {token}"}
+        # calls are rare and long: no connection is kept between them, so there is nothing to close either
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout, transport=transport, limits=limits)
 
     def find(self, idempotency_key: str) -> str | None:
         """Return the id of the project made for this key, None if there is none or its import was cut off."""

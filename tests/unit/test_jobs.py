@@ -9,7 +9,7 @@ import pytest
 from flywheel.errors import BudgetExceeded, DataError, NotApproved
 from flywheel.selection import approve_batch
 from flywheel.vendors import FileVendor, SimulatedVendor, collect_answers, job_status, open_vendor, submit_job
-from tests.labeling_world import World, make_world, truth_of
+from tests.labeling_world import World, arrive, make_world, png, truth_of
 
 
 class Killed(BaseException):
@@ -221,13 +221,23 @@ def test_an_intent_that_never_reached_the_vendor_gives_way(tmp_path: Path, monke
 
 def test_items_that_changed_since_the_choice_are_left_out(tmp_path: Path):
     world = make_world(tmp_path)
-    world.choose([0, 1, 2])
-    items = world.tables.read("items")
-    changed = pl.when(pl.col("key") == "0001.png").then(pl.lit("other")).otherwise(pl.col("content_id"))
-    world.tables.replace("items", items.with_columns(content_id=changed), arrival=items["arrival"][0])
+    world.choose([0, 1, 2, 3])
+    photos = tmp_path / "photos"
+    (photos / "0001.png").write_bytes(png(200))
+    arrive(world.config, world.tables, world.sources)
+    (photos / "0002.png").unlink()  # and nobody has noticed yet
     report = order(world)
-    assert (report.tasks, report.left_out) == (2, 1)
+    assert (report.tasks, report.left_out) == (2, 2)
     assert collect(world).state == "returned"
+
+
+def test_a_batch_of_which_nothing_is_left_is_an_error(tmp_path: Path):
+    world = make_world(tmp_path)
+    world.choose([0])
+    (tmp_path / "photos" / "0000.png").unlink()
+    with pytest.raises(DataError, match="none of the 1 chosen"):
+        order(world)
+    assert world.tables.read("jobs").is_empty()
 
 
 def test_a_changed_answer_becomes_an_edit_and_the_log_keeps_the_first(tmp_path: Path):
