@@ -8,12 +8,14 @@ from flywheel.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, emit_j
 from flywheel.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from flywheel.cli.status import Status
     from flywheel.tables import Tables
 
 SHOWN = ("rank", "kind", "predicate", "size", "labeled", "value", "low", "high", "advice", "cost")
 
-FOUND = ("key", "source", "split", "cluster_name")
+FOUND = ("source", "split", "cluster_name")
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -40,7 +42,7 @@ def gaps(
         return emit_json({"turn": chosen, "gaps": rows})
     show_table(f"Gaps of turn {chosen}", SHOWN, ([row[name] for name in SHOWN] for row in rows))
     for row in rows:
-        say(f"{row['rank']}. {row['evidence']} {row['advice_text']}")
+        say(f"{row['rank']}. {row['predicate']}: {row['evidence']}; {row['advice_text']}")
 
 
 def search(
@@ -67,8 +69,8 @@ def search(
         )
     if as_json:
         return emit_json([{"item_id": hit.item_id, "score": hit.score, **hit.payload} for hit in hits])
-    rows = [[hit.score, *(hit.payload.get(name) for name in FOUND), hit.item_id] for hit in hits]
-    show_table(f"{len(hits)} found", ("score", *FOUND, "item id"), rows)
+    rows = [[hit.score, _name(hit.payload), *(hit.payload.get(name) for name in FOUND), hit.item_id] for hit in hits]
+    show_table(f"{len(hits)} found", ("score", "key", *FOUND, "item id"), rows)
 
 
 def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -81,6 +83,12 @@ def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = Fals
     columns = ("source", "key", "part", "reason", "message")
     show_table("Refused", columns, ([row[name] for name in columns] for row in rows))
     say(f"{len(rows)} refused")
+
+
+def _name(payload: "Mapping[str, object]") -> str:
+    """Where an item stands, for people: its key, and its row in a table file."""
+    part = payload.get("part")
+    return f"{payload.get('key')}#{part}" if part else str(payload.get("key"))
 
 
 def _reported_turn(tables: "Tables", turn: int | None) -> int:

@@ -74,6 +74,7 @@ def test_every_mark_stands_before_a_block(page: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name_of)
 def test_what_is_shown_works(page: Path, tmp_path: Path) -> None:
     for block in blocks(page):
@@ -98,7 +99,7 @@ def run_block(block: Block, page: Path, folder: Path) -> None:
         env=env | {"PATH": path},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == 0, f"{name_of(page)}, line {block.line}:\n{done.stdout}\n{done.stderr}"
 
