@@ -43,7 +43,7 @@ demo: install ## two turns of the wheel on real images, with a planted gap
 	@$(BIN)/flywheel demo images $(ARGS)
 
 demo-study: install ## the demo over many seeds and gaps, with a table
-	@$(BIN)/python -m benchmarks demo-study $(ARGS)
+	@$(BIN)/python -m benchmarks.demo_study $(ARGS)
 
 dev: install ## the Dagster UI with the sensors on
 	@$(BIN)/flywheel dev $(ARGS)
