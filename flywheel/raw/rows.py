@@ -25,7 +25,9 @@ SLICE = 10_000  # Parquet rows held at once
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
-_NOTHING = {"", "nan", "null", "none", "na", "n/a"}
+_NOTHING = {"", "nan", "null", "none", "na", "n/a"}  # in a column of numbers; elsewhere "none" is a word
+_VERBATIM = {"key", "text"}
+_WORDS = {"id", "subject", "label", "split"}  # never numbers: "1.10" is not "1.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,8 @@ def row_name(number: int) -> str:
 def read_rows(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     """Yield the rows of a table file in their order; broken ones as refusals that name the row.
 
-    In CSV a column whose values all are numbers becomes numbers, any other stays text (codes like "007" too);
-    JSON and Parquet values keep their type. NaN, infinities and, in CSV, empty fields become None. Nested
+    In CSV an attribute column whose values all are numbers becomes numbers, any other stays text (codes like "007"
+    too); JSON and Parquet values keep their type. NaN, infinities and, in CSV, empty fields become None. Nested
     values become JSON text.
 
     Args:
@@ -113,7 +115,7 @@ def _csv(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     _check_header(header, key, needed)
     found = list(_csv_rows(reader, len(header), key))
     good = [values for values in found if not isinstance(values, Refusal)]
-    readers = [_column_reader([values[index] for _, values in good]) for index in range(len(header))]
+    readers = [_column_reader(name, [fields[index] for _, fields in good]) for index, name in enumerate(header)]
     for values in found:
         if isinstance(values, Refusal):
             yield values
@@ -142,14 +144,16 @@ def _csv_rows(reader: Any, width: int, key: str) -> Iterator[tuple[int, list[str
             yield number, fields
 
 
-def _column_reader(values: list[str]) -> Callable[[str], Scalar]:
+def _column_reader(name: str, values: list[str]) -> Callable[[str], Scalar]:
     """Choose how a CSV column is read: as integers, as numbers, or as text."""
-    told = [value.strip() for value in values if not _is_nothing(value)]
+    if name in _VERBATIM:
+        return lambda field: field if field.strip() else None
+    told = [] if name in _WORDS else [value.strip() for value in values if not _is_nothing(value)]
     if told and all(_INTEGER.fullmatch(value) for value in told):
         return lambda field: None if _is_nothing(field) else int(field)
     if told and all(_NUMBER.fullmatch(value) or value.lower() in ("inf", "-inf") for value in told):
         return lambda field: None if _is_nothing(field) else _finite(float(field))
-    return lambda field: field if field.strip() else None
+    return lambda field: None if field.strip().lower() in ("", "nan") else field
 
 
 def _is_nothing(field: str) -> bool:
