@@ -2,6 +2,9 @@
 
 import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -29,14 +32,43 @@ def run(
     """Take in what arrived and turn the wheel as far as it goes: until a person or a vendor has to answer."""
     from assets.turning import turn_wheel
 
-    try:
+    with _told_errors():
         turned = turn_wheel(str(config.resolve()), turns, announce, until)
-    except FlywheelError as error:
-        Console(stderr=True, highlight=False).print(f"[bold]{type(error).__name__}[/bold]: ", end="")
-        Console(stderr=True, highlight=False).print(str(error), markup=False)
-        raise typer.Exit(error.exit_code) from None
     closed = ", ".join(str(turn) for turn in turned.turns)
     announce(f"Turned: {closed}." if closed else "No turn was due.")
+
+
+@app.command()
+def demo(
+    kind: Annotated[str, typer.Argument(help="images or text")],
+    gap: Annotated[str | None, typer.Option(help="What the first labels shall lack; none for a control run.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    items: Annotated[int | None, typer.Option(help="How many items arrive in all.")] = None,
+    turns: Annotated[int, typer.Option(min=1, help="How often the wheel turns after the base line.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
+) -> None:
+    """Turn the wheel on real data with a planted gap and simulated annotators."""
+    started = time.monotonic()
+    from assets.demo import run_demo, show
+
+    folder = (out or Path(f"demo-{kind}")).resolve()
+    with _told_errors():
+        summary = run_demo(
+            kind, gap=gap, seed=seed, items=items, turns=turns, out=folder, announce=announce, started=started
+        )
+        show(summary, console)
+
+
+@contextmanager
+def _told_errors() -> Iterator[None]:
+    """Tell the flywheel's own errors in a sentence and leave with their exit code."""
+    try:
+        yield
+    except FlywheelError as error:
+        stderr = Console(stderr=True, highlight=False)
+        stderr.print(f"[bold]{type(error).__name__}[/bold]: ", end="")
+        stderr.print(str(error), markup=False)
+        raise typer.Exit(error.exit_code) from None
 
 
 def announce(line: str) -> None:

@@ -14,11 +14,15 @@ from flywheel.turns import turn_key
 from sensors.common import default_status, missing_partitions
 
 
-@dg.sensor(target=dg.AssetSelection.assets(labeling_job), minimum_interval_seconds=30, default_status=default_status())
+@dg.sensor(
+    target=dg.AssetSelection.assets(labeling_job),
+    minimum_interval_seconds=30,
+    default_status=default_status(),
+    description="A batch was approved, needs no approval, or is empty: its job can be ordered.",
+)
 def batch_approved(
     context: dg.SensorEvaluationContext, wheel: dg.ResourceParam[WheelConfig], tables: dg.ResourceParam[Tables]
 ) -> dg.SensorResult:
-    """A batch was approved, needs no approval, or is empty: its job can be ordered."""
     states = {turn: waiting_for(tables, wheel, turn) for turn in open_turns(tables)}
     ready = [turn for turn, state in states.items() if state is Waiting.job]
     if not ready:

@@ -19,7 +19,12 @@ from sensors.common import default_status, missing_partitions
 TARGET = dg.AssetSelection.assets(annotations, label_quality, training_set, model, model_eval)
 
 
-@dg.sensor(target=TARGET, minimum_interval_seconds=60, default_status=default_status())
+@dg.sensor(
+    target=TARGET,
+    minimum_interval_seconds=60,
+    default_status=default_status(),
+    description="All answers to a turn's job are back, so the turn goes on to its evaluation.",
+)
 def labels_returned(
     context: dg.SensorEvaluationContext,
     wheel: dg.ResourceParam[WheelConfig],
@@ -27,7 +32,6 @@ def labels_returned(
     sources: dg.ResourceParam[dict[str, Source]],
     annotation_vendor: dg.ResourceParam[AnnotationVendor],
 ) -> dg.SensorResult:
-    """All answers to a turn's job are back, so the turn goes on to its evaluation."""
     progress = [_look(turn, wheel, tables, sources, annotation_vendor) for turn in open_turns(tables)]
     ready = [turn for turn, state, _ in progress if state is Waiting.training]
     if not ready:

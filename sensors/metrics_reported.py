@@ -9,11 +9,14 @@ from flywheel.tables import Tables
 from sensors.common import default_status
 
 
-@dg.sensor(minimum_interval_seconds=60, default_status=default_status())
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=default_status(),
+    description="Reports landed in the inbox: good ones become evaluations, others are set aside with a reason.",
+)
 def metrics_reported(
     context: dg.SensorEvaluationContext, wheel: dg.ResourceParam[WheelConfig], tables: dg.ResourceParam[Tables]
 ) -> dg.SensorResult:
-    """Reports landed in the inbox: good ones become evaluations, malformed ones are set aside with a reason."""
     inbox = wheel.triggers.inbox
     if not inbox:
         return dg.SensorResult(skip_reason="no inbox is configured (triggers.inbox)", cursor=context.cursor)

@@ -22,14 +22,18 @@ from sensors.common import default_status, missing_partitions
 TARGET = dg.AssetSelection.assets(raw_data, embeddings)
 
 
-@dg.sensor(target=TARGET, minimum_interval_seconds=30, default_status=default_status())
+@dg.sensor(
+    target=TARGET,
+    minimum_interval_seconds=30,
+    default_status=default_status(),
+    description="Objects landed in a source, changed or vanished.",
+)
 def objects_arrived(
     context: dg.SensorEvaluationContext,
     wheel: dg.ResourceParam[WheelConfig],
     tables: dg.ResourceParam[Tables],
     sources: dg.ResourceParam[dict[str, Source]],
 ) -> dg.SensorResult:
-    """Objects landed in a source, changed or vanished."""
     triggers = wheel.triggers
     planned = plan_arrivals(
         tables,

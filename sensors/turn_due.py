@@ -19,11 +19,15 @@ from sensors.common import default_status, missing_partitions
 TARGET = dg.AssetSelection.assets(gap_report, labeling_batch)
 
 
-@dg.sensor(target=TARGET, minimum_interval_seconds=60, default_status=default_status())
+@dg.sensor(
+    target=TARGET,
+    minimum_interval_seconds=60,
+    default_status=default_status(),
+    description="Enough new data, or a fallen metric, makes a turn due; every start and refusal says why.",
+)
 def turn_due(
     context: dg.SensorEvaluationContext, wheel: dg.ResourceParam[WheelConfig], tables: dg.ResourceParam[Tables]
 ) -> dg.SensorResult:
-    """Enough new data, or a fallen metric, makes a turn due; every start and refusal says why."""
     newest = latest_turn(tables)
     if newest is None or waiting_for(tables, wheel, newest) is not Waiting.batch:
         decision = decide(tables, wheel, datetime.now(UTC))

@@ -21,13 +21,19 @@ def write_alert(path: Path, *, run_id: str, job: str, message: str, at: datetime
     if run_id in _known(path):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({"run_id": run_id, "job": job, "message": message, "at": at.isoformat()}, sort_keys=True)
+    start = "" if _ends_whole(path) else "\n"
+    line = start + json.dumps({"run_id": run_id, "job": job, "message": message, "at": at.isoformat()}, sort_keys=True)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(handle, (line + "\n").encode())
     finally:
         os.close(handle)
     return True
+
+
+def _ends_whole(path: Path) -> bool:
+    """Whether the file is empty or ends with a line's end; a writer that was killed may have left half a line."""
+    return not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
 
 
 def _known(path: Path) -> set[str]:

@@ -71,6 +71,17 @@ class TinyWheel:
             rows = "".join(f"{name},{kind_of(name)}\n" for name in names[:labeled])
             (self.folder / "photos" / f"manifest-{first:03d}.csv").write_text("key,label\n" + rows)
 
+    def add_texts(self, count: int) -> None:
+        """Let short texts arrive beside the pictures."""
+        for number in range(count):
+            text = f"Report {number}: {'the harvest was good' if number % 2 else 'the train was late again'}."
+            (self.folder / "photos" / f"note-{number}.txt").write_text(text)
+
+    def add_broken(self, count: int) -> None:
+        """Let files arrive that are no pictures, whatever their name says."""
+        for number in range(count):
+            (self.folder / "photos" / f"broken-{number}.png").write_bytes(b"no picture")
+
 
 def kind_of(name: str) -> str:
     return KINDS[int(name[:3]) % len(KINDS)]
