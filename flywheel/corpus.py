@@ -142,10 +142,27 @@ def _attributes(encoded: Sequence[str]) -> pl.DataFrame:
 
 
 def _labels_before(tables: Tables, config: WheelConfig, turn: int) -> pl.DataFrame:
-    state = latest_by_turn(tables, "labels", turn - 1, ("content_id", "field", "spec_version"))
+    """Labels that the turns before made trusted, and those that came with the data since."""
     spec = config.label_spec
-    current = state.filter(pl.col("field") == spec.field, pl.col("spec_version") == spec.version)
-    return current.filter(pl.col("value").is_not_null()).select("content_id", "agreement", label="value")
+    asked = (pl.col("field") == spec.field) & (pl.col("spec_version") == spec.version)
+    state = latest_by_turn(tables, "labels", turn - 1, ("content_id", "field", "spec_version")).filter(asked)
+    came = tables.scan("annotation_events").filter(
+        asked,
+        pl.col("author").str.starts_with("manifest:"),
+        pl.col("origin").is_in(list(read_turn(tables, turn).arrivals)),
+        pl.col("value").is_in(spec.classes),
+    )
+    corrected = came.filter(pl.col("parent") != "").select("parent")
+    came = came.join(corrected, left_on="annotation_uid", right_on="parent", how="anti")
+    given = came.sort("origin", "item_id").unique("content_id", keep="last", maintain_order=True).collect()
+    given = given.join(state, on="content_id", how="anti")
+    standing = state.filter(pl.col("method") != "withdrawn")
+    return pl.concat(
+        [
+            standing.select("content_id", "agreement", label="value"),
+            given.select("content_id", agreement=pl.lit(1.0), label="value"),
+        ]
+    )
 
 
 def _predictions_before(tables: Tables, turn: int) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from flywheel.gaps.cells import Counts
-from flywheel.gaps.evidence import Evidence
+from flywheel.gaps.evidence import POOR_RATIO, Evidence
 
 DOUBTED = 0.8  # mean agreement of annotators below which the labels themselves are suspect
 ONE_CONFUSION = 0.5  # share of a cell's errors between two classes that makes it a question of the spec
@@ -31,7 +31,7 @@ def advise(evidence: Evidence, inside: pl.DataFrame, whole: Counts) -> Advice:
         whole: counts of the whole corpus.
     """
     if evidence.is_hard:
-        return _about_hard(inside)
+        return _about_hard(evidence, inside)
     wanted = max(1, ceil(evidence.expected * whole.labeled) - evidence.cell.counts.labeled)
     free = inside.filter(pl.col("split") != "eval", pl.col("label").is_null()).height
     if free >= wanted:
@@ -40,7 +40,7 @@ def advise(evidence: Evidence, inside: pl.DataFrame, whole: Counts) -> Advice:
     return Advice("collect", f"only {free} unlabeled items are there: collect or buy about {short} more", short)
 
 
-def _about_hard(inside: pl.DataFrame) -> Advice:
+def _about_hard(evidence: Evidence, inside: pl.DataFrame) -> Advice:
     labeled = inside.filter(pl.col("label").is_not_null())
     agreement = labeled["agreement"].mean()
     if isinstance(agreement, float) and agreement < DOUBTED:
@@ -51,6 +51,8 @@ def _about_hard(inside: pl.DataFrame) -> Advice:
     if wrong.height and count >= ONE_CONFUSION * wrong.height:
         text = f"{count} of {wrong.height} errors confuse {pair}: sharpen the spec or merge the two"
         return Advice("change the spec", text, 0)
+    if evidence.share < POOR_RATIO * evidence.expected:
+        return Advice("label", "few labels are there, though too few items to call it a gap: label a handful", 5)
     return Advice("reweight", "labels are there in proportion: give them more weight or use a better encoder", 0)
 
 

@@ -19,6 +19,7 @@ Mask = NDArray[np.bool_]
 
 MOST_HARD = 5
 EXAMPLES = 8
+MOSTLY = 0.5  # share of a cell that one class must have to be named with it
 OVERLAP = 0.5  # of the smaller one: two cells that share more are the same finding
 
 
@@ -45,9 +46,11 @@ def find_gaps(corpus: Corpus, config: WheelConfig, turn: int) -> pl.DataFrame:
         ("model", [evidence for evidence in judged if evidence.is_model_gap]),
     ):
         found += [(kind, evidence, mask) for evidence, mask in _distinct(wanted, corpus)]
-    hard = _distinct([evidence for evidence in judged if evidence.is_hard], corpus)[:MOST_HARD]
     found.sort(key=lambda gap: (-_gain(gap[1], whole), gap[0] != "model", gap[1].cell.expression))
-    found += [("hard", evidence, mask) for evidence, mask in hard]
+    hard = _distinct([evidence for evidence in judged if evidence.is_hard], corpus)
+    # what overlaps with a gap is told there
+    hard = [(one, mask) for one, mask in hard if not any(_overlap(mask, gap) > OVERLAP for _, _, gap in found)]
+    found += [("hard", evidence, mask) for evidence, mask in hard[:MOST_HARD]]
     rows = [_row(kind, evidence, mask, corpus, config, whole, turn) for kind, evidence, mask in found]
     for rank, row in enumerate(rows, start=1):
         row["rank"] = rank
@@ -94,7 +97,7 @@ def _row(
         "gap_id": digest("gap", kind, evidence.cell.expression)[:12],
         "rank": 0,
         "kind": kind,
-        "predicate": evidence.cell.predicate,
+        "predicate": evidence.cell.predicate + _mostly(evidence, inside),
         "expression": evidence.cell.expression,
         "size": counts.pool,
         "labeled": counts.labeled,
@@ -111,6 +114,17 @@ def _row(
         "expected_gain": _gain(evidence, whole),
         "examples": _examples(corpus, mask),
     }
+
+
+def _mostly(evidence: Evidence, inside: pl.DataFrame) -> str:
+    """Name the class that most of a group of clusters probably is: encoders name pictures by what they know."""
+    if evidence.cell.kind != "cluster":
+        return ""
+    likely = inside["class.likely"].drop_nulls().value_counts(sort=True)
+    likely = likely.sort("count", "class.likely", descending=[True, False])
+    if likely.is_empty() or likely["count"][0] < MOSTLY * inside.height:
+        return ""
+    return f", mostly '{likely['class.likely'][0]}'"
 
 
 def _in_words(is_data: bool, evidence: Evidence, low: float, high: float) -> str:
