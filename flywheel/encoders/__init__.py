@@ -1,8 +1,8 @@
 """embeddings: reads `items` and the bytes behind them, writes `embeddings`.
 
-`open` gives the encoder that flywheel.yaml names: `text` (transformers, MiniLM), `conse` (EfficientNet-Lite0 with words
-through ConSE) or `clip` (CLIP, SigLIP). `embed` gives each distinct content one vector, once. `checkpoints`, `images` and
-`runtime` hold what they share; only `open` imports the model libraries.
+`open` gives the encoder that flywheel.yaml names: `text` (transformers, MiniLM), `conse` (EfficientNet-Lite0 with
+words through ConSE) or `clip` (CLIP, SigLIP). `embed` gives each distinct content one vector, once. `checkpoints`,
+`images` and `runtime` hold what they share; only `open` imports the model libraries.
 """
 
 from flywheel.encoders.embed import EmbedReport as EmbedReport

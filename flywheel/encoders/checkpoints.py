@@ -77,6 +77,8 @@ class Checkpoint:
     def _advice(self, loader: Any, error: Exception) -> str:
         first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         what = f"cannot load {loader.__name__} from '{self.name}': {first}"
+        if "sentencepiece" in str(error).lower():
+            return f"{what}. Its tokenizer needs one more package; run: pip install sentencepiece"
         if self.local:
             return f"{what}. Expected a transformers checkpoint with config.json, *.safetensors and its processors"
         return (

@@ -35,8 +35,8 @@ VERSION = "v1"  # of what this module does to an image or a text; part of the en
 class ClipEncoder:
     """The image or the text side of a CLIP-like model as an encoder; its members are those of `Encoder`.
 
-    Its words lie in the space of its contents. Knowing its id reads a few small files; the first content loads the weights. `contents_encoded` counts the
-    contents that went through the model since it was opened.
+    Its words lie in the space of its contents. Knowing its id reads a few small files; the first content loads the
+    weights. `contents_encoded` counts the contents that went through the model since it was opened.
     """
 
     def __init__(

@@ -51,8 +51,8 @@ WORD_ROWS = 4096  # vectors mapped to words at a time: n x 1000 logits would not
 class ConseEncoder:
     """EfficientNet-Lite0 with ConSE; its members are those of `Encoder`.
 
-    The first image loads the network, the first words load MiniLM. An image is seen as its largest centered square. `contents_encoded` counts the contents that went through the
-    network since it was opened.
+    The first image loads the network, the first words load MiniLM. An image is seen as its largest centered square.
+    `contents_encoded` counts the contents that went through the network since it was opened.
     """
 
     modality = "image"

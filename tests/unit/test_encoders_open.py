@@ -1,8 +1,10 @@
 """Opening an encoder: what its id says, what is loaded when, what an operator is told."""
 
+import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +176,15 @@ def test_side_by_side_results_keep_their_order_and_the_thread_setting():
     with pytest.raises(ZeroDivisionError):
         in_parallel(lambda number: 1 // number, [1, 0])
     assert torch.get_num_threads() == threads
+
+
+def test_a_tokenizer_whose_library_is_missing_says_what_to_install(tmp_path: Path):
+    if find_spec("sentencepiece"):
+        pytest.skip("sentencepiece is installed: nothing is missing")
+    folder = save_siglip(tmp_path)
+    (folder / "tokenizer.json").unlink()
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "tokenizer_class": "SiglipTokenizer"}))
+    encoder = open_encoder("image", EncoderConfig(kind="transformers-clip", model=str(folder)))
+    with pytest.raises(ConfigError, match="pip install sentencepiece"):
+        encoder.encode_words(["a red flower"])
