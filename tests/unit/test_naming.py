@@ -1,6 +1,13 @@
 import numpy as np
 
-from flywheel.structure.naming import WordCounts, choose_names, default_vocabulary, rank_by_texts, rank_by_words
+from flywheel.structure.naming import (
+    WordCounts,
+    choose_names,
+    default_vocabulary,
+    rank_by_texts,
+    rank_by_words,
+    wording,
+)
 from tests.unit.structure_data import WORDS, WordEncoder, blobs
 
 
@@ -15,7 +22,16 @@ def test_words_near_to_one_cluster_alone_come_first() -> None:
     encoder = WordEncoder()
     ranked = rank_by_words(encoder, vectors, labels, centers, ["nothing", *WORDS])
     assert [ranking[0][0] for ranking in ranked] == list(WORDS[:3])
-    assert all(ranking[0][1] > 0.5 > ranking[1][1] for ranking in ranked)
+    assert all(ranking[0][1] > 0.4 > 0.1 > ranking[1][1] for ranking in ranked)
+
+
+def test_every_cluster_gets_a_word_even_where_none_fits_well() -> None:
+    vectors, labels = blobs([10, 10, 0, 0, 0, 0, 10])
+    labels = np.unique(labels, return_inverse=True)[1]
+    ranked = rank_by_words(WordEncoder(), vectors, labels, vectors[[0, 10, 20]], WORDS[:2])
+    assert [ranking[0][0] for ranking in ranked[:2]] == list(WORDS[:2])
+    assert all(ranking[0][1] >= 0 for ranking in ranked)
+    assert "unnamed" not in [name for name, _ in choose_names(ranked)]
 
 
 def test_one_cluster_alone_is_named_by_what_is_nearest() -> None:
@@ -82,6 +98,13 @@ def test_a_name_stays_while_its_terms_still_fit() -> None:
     ranking = [("clog", 1.0), ("boot", 0.9), ("shoe", 0.8), ("sandal", 0.7)]
     assert choose_names([ranking], [["boot", "sandal"]])[0][0] == "boot, sandal"
     assert choose_names([ranking], [["boot", "hat"]])[0][0] == "clog, boot, shoe"
+
+
+def test_enough_given_words_stand_alone() -> None:
+    given = ["boot", "bag", "coat", "dress", "shirt", "sandal", " boot ", ""]
+    assert wording(given) == ("boot", "bag", "coat", "dress", "shirt", "sandal")
+    assert wording(given[:2])[:3] == ("boot", "bag", "tench")
+    assert wording(()) == default_vocabulary()
 
 
 def test_default_vocabulary_holds_the_names_of_things() -> None:
