@@ -15,6 +15,7 @@ from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
     NoCredentialsError,
     ProfileNotFound,
 )
+from urllib3.exceptions import HTTPError
 
 from flywheel.config import S3
 from flywheel.errors import ConfigError, DataError
@@ -28,6 +29,7 @@ T = TypeVar("T")
 
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 _MISSING = {"404", "NoSuchKey", "NotFound"}
+_WRONG = {"400", "405", "411", "413", "414", "InvalidArgument", "InvalidRequest", "KeyTooLongError", "EntityTooLarge"}
 
 
 def split_address(address: str) -> tuple[str, str]:
@@ -160,7 +162,7 @@ class S3Store:
                     raise too_large(f"s3://{self.bucket}/{full}", size, limit)
                 try:
                     return cast(bytes, body.read())
-                except BotoCoreError as broken:  # the connection broke within the body
+                except (BotoCoreError, HTTPError) as broken:  # the connection broke within the body
                     if attempt == READS - 1:
                         raise
                     log.info("reading s3://%s/%s broke off, trying again: %s", self.bucket, full, broken)
@@ -205,12 +207,12 @@ def _asked(call: Callable[[], T], address: str) -> T:
             raise ConfigError(f"there is no bucket for {address}; create it, or correct 'root'") from None
         if code in _REFUSED:
             raise ConfigError(f"access to {address} was refused ({code}); check the keys and the policy") from None
-        if code.startswith("4") or code in ("InvalidArgument", "InvalidRequest", "KeyTooLongError"):
+        if code in _WRONG:
             raise DataError(f"{address} was refused: {error}", (address,)) from error
         raise StoreUnavailable(f"{address}: the server answered {code}; try again later") from error
     except NoCredentialsError:
         raise ConfigError(
             f"no keys for {address}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in s3.profile"
         ) from None
-    except BotoCoreError as error:
+    except (BotoCoreError, HTTPError) as error:
         raise StoreUnavailable(f"{address} cannot be reached: {error}; check s3.endpoint and the network") from error

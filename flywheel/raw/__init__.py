@@ -17,6 +17,7 @@ from flywheel.raw.decode import canonical_text as canonical_text
 from flywheel.raw.expectations import Expectation as Expectation
 from flywheel.raw.expectations import ExpectationReport as ExpectationReport
 from flywheel.raw.expectations import check_arrival as check_arrival
+from flywheel.raw.expectations import check_registered as check_registered
 from flywheel.raw.manifest import is_manifest as is_manifest
 from flywheel.raw.reasons import REASONS as REASONS
 from flywheel.raw.register import ArrivalReport as ArrivalReport

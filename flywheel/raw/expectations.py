@@ -3,14 +3,18 @@
 import importlib
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
 import polars as pl
 
+from flywheel.objects import Source
+from flywheel.raw.manifest import is_manifest
 from flywheel.raw.reasons import MISSING_OBJECT, SPLITS
 from flywheel.raw.statements import Spec
+from flywheel.tables import Tables
 
 PLACE = ["source", "key"]
 
@@ -71,6 +75,23 @@ def check_arrival(
     lines = [f"| {'✓' if r.passed else '✗'} | {r.statement} | {r.found:g} | {r.expected} |" for r in results]
     markdown = "\n".join(["| | expectation | found | expected |", "|---|---|---|---|", *lines])
     return ExpectationReport(all(result.passed for result in results), markdown, results)
+
+
+def check_registered(
+    tables: Tables, sources: Mapping[str, Source], spec: Spec, arrival: str, *, max_refused: float = 0.5
+) -> ExpectationReport:
+    """Judge a registered arrival by all that stands in the tables; see `check_arrival`."""
+    objects = tables.read("objects", arrival=arrival)
+    pattern = {sid: source.config.manifest for sid, source in sources.items()}
+    data = [not is_manifest(pattern.get(sid), key) for sid, key in objects.select(PLACE).iter_rows()]
+    return check_arrival(
+        tables.read("items", arrival=arrival),
+        tables.read("quarantine", arrival=arrival),
+        spec,
+        objects=objects.filter(pl.Series(data, dtype=pl.Boolean)),
+        events=tables.read("annotation_events", origin=arrival),
+        max_refused=max_refused,
+    )
 
 
 def _aggregates(

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flywheel.raw import check_arrival
+from flywheel.raw import check_arrival, check_registered
 from tests.raw_world import SPEC, World, csv, folder_world, image
 
 STATEMENTS = {
@@ -97,3 +97,21 @@ def test_too_many_refusals_should_fail(frames: Frames) -> None:
 
 def test_an_arrival_of_nothing_should_pass(frames: Frames, tmp_path: Path) -> None:
     assert failed({name: frame.clear() for name, frame in frames.items()}) == set()
+
+
+def test_a_registered_arrival_should_be_judged_by_its_tables(tmp_path: Path) -> None:
+    world = folder_world(tmp_path)
+    world.put("0.png", image(0))
+    world.put("1.png", image(1))
+    world.put("manifest.csv", csv("key,label", "0.png,cat"))
+    world.land()
+
+    def wrong() -> set[str]:
+        report = check_registered(world.tables, world.sources, SPEC, "arrival-00001")
+        assert len(report.results) == len(STATEMENTS)
+        return {result.statement for result in report.results if not result.passed}
+
+    assert wrong() == set()
+    items = world.tables.read("items")
+    world.tables.replace("items", items.filter(pl.col("key") == "0.png"), arrival="arrival-00001")
+    assert wrong() == {STATEMENTS["answered"]}
