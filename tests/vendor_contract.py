@@ -16,6 +16,9 @@ from tests.labeling_world import make_job
 Connect = Callable[[], AnnotationVendor]
 Answering = Callable[[Job, str], None]
 
+AWKWARD = ('a <b> & "c", d', "it's", "日本語 €")  # classes that a careless format would break
+AWKWARD_PREFIX = "ünd,"  # of the names of the tasks they belong to
+
 
 def submitting_twice_makes_one_job(connect: Connect, answer: Answering) -> None:
     job = make_job(key="twice")
@@ -52,14 +55,14 @@ def answers_carry_our_names_and_stay_the_same(connect: Connect, answer: Answerin
 
 def awkward_classes_and_texts_survive(connect: Connect, answer: Answering) -> None:
     job = make_job(key="awkward", modality="text")
-    names = ('a <b> & "c"', "it's", "日本語 €")
-    job = replace(job, spec=replace(job.spec, classes=names, instructions="<i>&"))
+    tasks = tuple(replace(task, name=f"{AWKWARD_PREFIX}{task.name}", prelabel="") for task in job.tasks)
+    job = replace(job, tasks=tasks, spec=replace(job.spec, classes=AWKWARD, instructions="<i>&"))
     vendor = connect()
     native_id = vendor.submit(job)
     answer(job, native_id)
     fetched = vendor.fetch(job, native_id)
     assert not fetched.refused
-    assert {one.value for one in fetched} == set(names)
+    assert {one.value for one in fetched} == set(AWKWARD)
 
 
 def one_answer_is_sent_back_and_the_others_stay(connect: Connect, answer: Answering) -> None:

@@ -57,7 +57,7 @@ def collect_answers(
     if jobs.is_empty():
         return CollectReport(turn, "", "none", 0, 0, 0, 0, ())
     row = jobs.row(0, named=True)
-    job = _ordered_job(tables, config, row)
+    job = ordered_job(tables, config, row)
     status = vendor.status(job, row["native_id"])
     answers = vendor.fetch(job, row["native_id"])
     usable = usable_answers(job, answers, answers.refused)
@@ -81,11 +81,15 @@ def job_status(tables: Tables, vendor: AnnotationVendor, config: WheelConfig, tu
     if jobs.is_empty():
         return None
     row = jobs.row(0, named=True)
-    return vendor.status(_ordered_job(tables, config, row), row["native_id"])
+    return vendor.status(ordered_job(tables, config, row), row["native_id"])
 
 
-def _ordered_job(tables: Tables, config: WheelConfig, row: Mapping[str, Any]) -> Job:
-    """Rebuild the job from its batch, without bytes: only its questions' names are needed now."""
+def ordered_job(tables: Tables, config: WheelConfig, row: Mapping[str, Any]) -> Job:
+    """Return the job of a row of `jobs`, rebuilt from its batch without bytes: enough to ask its vendor about it.
+
+    Raises:
+        DataError: it was ordered for another batch or label spec than stand now, or was never handed over.
+    """
     batch = tables.read("batches", turn=row["turn"])
     if row["job_id"] != job_id(config, row["turn"], batch):
         raise DataError(

@@ -174,7 +174,7 @@ def labeling_config(spec: LabelSpec) -> str:
     variables = [name for name in spec.classes if name.startswith("$")]
     if variables:
         raise VendorError(f"Label Studio reads classes that start with '$' as variables; found {variables}")
-    shown = '<Image name="item" value="$image"/>'
+    shown = '<Image name="item" value="$image" maxWidth="480px"/>'
     if spec.modality == "text":
         shown = '<Text name="item" value="$text" valueType="text"/>'
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in spec.classes)

@@ -13,6 +13,7 @@ import pytest
 from flywheel.errors import VendorError
 from flywheel.quality import derive_labels, labels_as_of
 from flywheel.vendors import Job, LabelStudioVendor, collect_answers, submit_job
+from flywheel.vendors.collect import ordered_job
 from tests.label_studio_server import LabelStudio, running
 from tests.labeling_world import World, make_job, make_world, png
 from tests.vendor_contract import CONTRACT
@@ -158,7 +159,8 @@ def test_a_deleted_annotation_is_rejected_and_a_skipped_one_never_counts(
     report = collect(world, vendor)
     assert (report.answers, len(report.refused), report.done) == (2, 1, 0)
     uid = world.tables.read("annotation_events").filter(value="dog")["annotation_uid"].item()
-    vendor.send_back(rebuilt(world, job.job_id), job.native_id, uid, "look again")
+    ordered = ordered_job(world.tables, world.config, world.tables.read("jobs").row(0, named=True))
+    vendor.send_back(ordered, job.native_id, uid, "look again")
     assert collect(world, vendor).new_events == 1
     reject = world.tables.read("annotation_events").filter(action="reject").row(0, named=True)
     assert (reject["annotation_uid"], reject["author"]) == (uid, "label-studio:unknown")
@@ -248,12 +250,6 @@ def test_a_wrong_token_is_refused(server: LabelStudio):
 
 def collect(world: World, vendor: LabelStudioVendor):
     return collect_answers(world.tables, vendor, world.config, world.sources, 0)
-
-
-def rebuilt(world: World, job_id: str) -> Job:
-    from flywheel.vendors.collect import _ordered_job
-
-    return _ordered_job(world.tables, world.config, world.tables.read("jobs").row(0, named=True))
 
 
 def titled(server: LabelStudio, title: str) -> list[dict[str, Any]]:
