@@ -61,7 +61,7 @@ def _conclude(folder: DemoFolder, announce: Announce, started: float) -> dict[st
     announce("Writing the report …")
     notes = [
         f"The gap '{folder.gap}' was planted: of the first labels, one lies in it.",
-        "The annotators are simulated: five of them, who answer from the data set's own labels and err 5 % of the time.",
+        "The annotators are simulated: five, who answer from the data set's own labels and err 5 % of the time.",
         "The random control arm is as large as the chosen one, so that both can be compared at equal budget.",
         f"The data is real: {folder.dataset.provenance} ({folder.dataset.license}).",
     ]

@@ -7,9 +7,8 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import polars as pl
 import yaml
 from PIL import Image as Pictures
@@ -87,7 +86,7 @@ def _land_images(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
     bucket = folder.root / "bucket"
     lines: list[dict[str, str]] = []
     for row in rows.iter_rows(named=True):
-        image: Pixels = np.asarray(folder.dataset.contents[row["row"]])
+        image = cast(Pixels, folder.dataset.contents[row["row"]])
         if row["look"]:
             image = LOOKS[row["look"]](image)
         encoded = io.BytesIO()

@@ -113,7 +113,7 @@ def fashion_mnist() -> Dataset:
     images = np.frombuffer(pixels, np.uint8, offset=16).reshape(-1, 28, 28)
     codes = np.frombuffer(marks, np.uint8, offset=8)
     part = np.random.default_rng(0).permutation(len(images))[:MOST_EXAMPLES]
-    labels = [GARMENTS[code] for code in codes[part].tolist()]
+    labels = [GARMENTS[int(code)] for code in codes[part]]
     return Dataset(
         "fashion-mnist", "image", GARMENTS, images[part], labels, labels, "MIT", "Fashion-MNIST, Zalando Research"
     )

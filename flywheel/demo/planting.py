@@ -105,7 +105,7 @@ def plan(dataset: Dataset, gap: Gap, seed: int, items: int) -> pl.DataFrame:
         {
             "name": [f"{number:06d}" for number in range(items)],
             "row": rows,
-            "label": [dataset.labels[row] for row in rows.tolist()],
+            "label": [dataset.labels[row] for row in map(int, rows)],
             "in_gap": in_gap,
             "look": np.where(in_gap & has_look, gap.what, ""),
             "split": np.where(is_eval, "eval", "pool"),
