@@ -68,17 +68,21 @@ class World:
         self.tables.replace("batches", pl.concat([self.tables.read("batches", turn=turn), added]), turn=turn)
 
 
-def make_world(folder: Path, count: int = 12, vendor: dict[str, Any] | None = None, **budget: Any) -> World:
-    """Lay out `count` pictures, their truth and their items, and open turn 0."""
+def make_world(
+    folder: Path, count: int = 12, vendor: dict[str, Any] | None = None, manifest: str = "", **budget: Any
+) -> World:
+    """Lay out `count` pictures, their truth, the manifest if any, and their items, and open turn 0."""
     photos = folder / "photos"
     photos.mkdir()
     for number in range(count):
         (photos / f"{number:04d}.png").write_bytes(png(number))
     truth = "".join(f"{number:04d}.png,{truth_of(number)}\n" for number in range(count))
     (folder / "truth.csv").write_text("key,label\n" + truth)
+    if manifest:
+        (photos / "manifest.csv").write_text(manifest)
     raw: dict[str, Any] = {
         "store": {"root": "wheel"},
-        "sources": [{"id": "photos", "root": "photos"}],
+        "sources": [{"id": "photos", "root": "photos", "manifest": "manifest*.csv"}],
         "label_spec": {"classes": list(CLASSES)},
         "vendor": vendor or {"kind": "simulated", "truth": "truth.csv", "error_rate": 0.2},
         "budget": {"auto_approve": True} | budget,

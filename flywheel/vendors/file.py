@@ -61,6 +61,8 @@ class FileVendor:
             try:
                 _write_job(job, draft)
                 draft.rename(place)
+                for left in self._folder.glob(f".{job.idempotency_key}.*.tmp"):  # of attempts that were killed
+                    shutil.rmtree(left, ignore_errors=True)
             except OSError as error:
                 if self.find(job.idempotency_key) is None:
                     raise VendorError(f"the job could not be published at {place}: {error}") from error

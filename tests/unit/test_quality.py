@@ -24,7 +24,7 @@ from flywheel.records import SCHEMAS
 from flywheel.tables import Tables
 from flywheel.turns import open_turn
 from flywheel.vendors import collect_answers, open_vendor, submit_job
-from tests.labeling_world import ARRIVAL, CLASSES, World, make_world, truth_of, utc
+from tests.labeling_world import ARRIVAL, CLASSES, World, arrive, make_world, truth_of, utc
 
 
 def counts_of(*observers: str) -> np.ndarray:
@@ -263,6 +263,21 @@ def test_a_label_of_the_manifest_stands_until_it_is_rejected(tmp_path: Path):
     assert standing(world) == {"c1": "dog"}
     assert world.tables.read("labels")["votes"].to_list() == [3]
     assert report.labels == 1
+
+
+def test_a_corrected_manifest_changes_the_label_from_the_next_turn_on(tmp_path: Path):
+    world = make_world(tmp_path, count=2, manifest="key,label\n0000.png,cat\n0001.png,dog\n")
+    assert derive(world).labels == 2
+    (tmp_path / "photos" / "manifest.csv").write_text("key,label\n0000.png,emu\n0001.png,dog\n")
+    arrive(world.config, world.tables, world.sources)
+    versions = world.tables.versions()
+    derive(world)
+    assert world.tables.versions() == versions
+    open_turn(world.tables, 1, trigger="test", reason="", budget=1)
+    report = derive(world, 1)
+    assert (report.labels, report.new, report.changed) == (2, 0, 1)
+    assert sorted(standing(world, 0).values()) == ["cat", "dog"]
+    assert sorted(standing(world, 1).values()) == ["dog", "emu"]
 
 
 def test_copies_that_a_manifest_labels_differently_are_no_certain_label(tmp_path: Path):

@@ -96,6 +96,13 @@ def test_a_job_is_published_whole_or_not_at_all(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_attempt_left_is_cleared_away(tmp_path: Path):
+    job = make_job(2)
+    (tmp_path / f".{job.idempotency_key}.0123.tmp" / "media").mkdir(parents=True)
+    FileVendor(tmp_path).submit(job)
+    assert [path.name for path in tmp_path.iterdir()] == [job.idempotency_key]
+
+
 def test_a_key_never_leaves_the_folder(tmp_path: Path):
     for vendor in (FileVendor(tmp_path / "a"), simulated(tmp_path)):
         for key in ("../up", "a/b", "", ".hidden"):
