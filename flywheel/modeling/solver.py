@@ -49,8 +49,8 @@ def one_thread() -> Generator[None]:
 
 
 def tensor(array: NDArray[np.generic]) -> Tensor:
-    """Return an array as a tensor of the same type, sharing its memory."""
-    return cast(Any, torch).from_numpy(array)
+    """Return a copy of an array as a tensor of the same type."""
+    return cast(Any, torch).tensor(array)
 
 
 def prepare(vectors: Tensor) -> Design:
