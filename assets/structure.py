@@ -11,7 +11,8 @@ from assets.running import explained
 from assets.shown import picture, place, preview
 from flywheel.config import WheelConfig
 from flywheel.encoders import Encoder
-from flywheel.raw import current_items
+from flywheel.objects import Source
+from flywheel.raw import current_items, read_contents
 from flywheel.structure import build_clusters, build_neighbors, draw_map, find_duplicates, lay_out_map
 from flywheel.tables import Tables
 
@@ -93,6 +94,7 @@ def duplicates(
 def clusters(
     wheel: dg.ResourceParam[WheelConfig],
     tables: dg.ResourceParam[Tables],
+    sources: dg.ResourceParam[dict[str, Source]],
     encoders: dg.ResourceParam[dict[str, Encoder]],
 ) -> dg.MaterializeResult:
     """One row is one content's cluster at one level; clusters keep their ids while the corpus grows, and have names."""
@@ -100,7 +102,11 @@ def clusters(
     with explained():
         for modality, encoder in present(tables, encoders):
             words = wheel.label_spec.classes if modality == wheel.label_spec.modality else ()
-            build_clusters(tables, encoder, sizes=options.cluster_sizes, seed=options.seed, vocabulary=words)
+            # read only if there are clusters to name; pictures are named through the space of words
+            texts = read_contents(sources, contents_of(tables, modality)) if modality == "text" else None
+            build_clusters(
+                tables, encoder, sizes=options.cluster_sizes, seed=options.seed, vocabulary=words, texts=texts
+            )
     rows, names = tables.read("clusters"), tables.read("cluster_names")
     largest = names.sort(["modality", "level", "size"], descending=[False, False, True])
     return dg.MaterializeResult(
@@ -138,6 +144,12 @@ def data_map(
     return dg.MaterializeResult(
         metadata={"dagster/row_count": rows.height, "table": place(tables, "map_points"), **metadata}
     )
+
+
+def contents_of(tables: Tables, modality: str) -> pl.DataFrame:
+    """Return one current item for each distinct content of a modality."""
+    items = current_items(tables).filter(pl.col("modality") == modality)
+    return items.unique("content_id", keep="first", maintain_order=True)
 
 
 def present(tables: Tables, encoders: dict[str, Encoder]) -> Iterator[tuple[str, Encoder]]:

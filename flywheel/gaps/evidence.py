@@ -74,7 +74,8 @@ def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
     center = rate + z * z / (2 * n)
     half = z * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
     scale = 1 + z * z / n
-    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
+    low, high = (center - half) / scale, (center + half) / scale
+    return max(0.0, min(rate, low)), min(1.0, max(rate, high))
 
 
 def _judge(cell: Cell, whole: Counts, target: float | None, tests: int) -> Evidence:

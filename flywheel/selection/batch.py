@@ -51,13 +51,15 @@ def choose_batch(tables: Tables, config: WheelConfig, encoder_id: str, turn: int
     """
     corpus = load_corpus(tables, config, encoder_id, turn)
     picks = pick_evaluation(corpus, config)
+    distinct = _distinct(tables, corpus, turn)
     if not (corpus.labeled & corpus.trainable).any():
-        picks += pick_seed(corpus, _kernel(tables, corpus, turn), _distinct(tables, corpus, turn), config)
+        picks += pick_seed(corpus, _kernel(tables, corpus, turn), distinct, config)
     elif turn > 0:
         earlier = tables.scan("batches").filter(pl.col("turn") < turn).collect()
         picks += pick_random(corpus, earlier, config)
         gaps = tables.read("gaps", turn=turn).sort("rank")
-        picks += pick_chosen(corpus, gaps, _kernel(tables, corpus, turn), _distinct(tables, corpus, turn), config)
+        asked = corpus.frame["content_id"].is_in(earlier["content_id"].to_list()).to_numpy()  # answers may be late
+        picks += pick_chosen(corpus, gaps, _kernel(tables, corpus, turn), distinct & ~asked, config)
     batch = _rows(corpus, picks, turn)
     tables.replace("batches", batch, turn=turn)
     return tables.read("batches", turn=turn).sort("arm", "position")

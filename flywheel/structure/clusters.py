@@ -25,7 +25,6 @@ from flywheel.structure.space import (
     same_encoder,
     stamp,
     standing,
-    write_modality,
 )
 from flywheel.tables import Tables
 
@@ -75,9 +74,9 @@ def build_clusters(
         levels = cluster_space(space, sizes, seed, former)
         generation = f"{wanted}/{_high_water(levels, stands if former.height else '')}"
         rankings = _rank(space, levels, encoder, vocabulary, texts)
-        written = write_modality(tables, "clusters", cluster_rows(space, levels, generation), space.modality)
+        written = tables.replace("clusters", cluster_rows(space, levels, generation), modality=space.modality)
         names = name_rows(space, levels, rankings, generation)
-        written = write_modality(tables, "cluster_names", names, space.modality) or written
+        written = tables.replace("cluster_names", names, modality=space.modality) or written
     generation = str(names["generation"][0]) if names.height else wanted
     rows = names.filter(pl.col("level") == 0)["size"].sum() * len(sizes)
     return StructureReport("clusters", space.modality, generation, len(space), int(rows), written, _describe(names))

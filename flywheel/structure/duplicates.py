@@ -24,7 +24,6 @@ from flywheel.structure.space import (
     same_contents,
     stamp,
     standing,
-    write_modality,
 )
 from flywheel.tables import Tables
 
@@ -53,7 +52,7 @@ def find_duplicates(tables: Tables, encoder_id: str, modality: str, *, threshold
     written = False
     if stands != generation:
         rows = duplicate_rows(items, space, _near_groups(tables, space, threshold), generation)
-        written = write_modality(tables, "duplicates", rows, modality)
+        written = tables.replace("duplicates", rows, modality=modality)
     return StructureReport("duplicates", modality, generation, len(space), rows.height, written, _describe(rows))
 
 

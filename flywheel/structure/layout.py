@@ -21,7 +21,6 @@ from flywheel.structure.space import (
     same_encoder,
     stamp,
     standing,
-    write_modality,
 )
 from flywheel.tables import Tables
 
@@ -57,7 +56,7 @@ def lay_out_map(tables: Tables, encoder_id: str, modality: str, *, seed: int) ->
         stayed = int(np.isfinite(former[:, 0]).sum())
         facts = {"stayed": float(stayed if stayed >= (1 - MOST_LATER) * len(space) else 0)}
         rows = _point_rows(space, lay_out(space.vectors, seed, former), generation)
-        written = write_modality(tables, "map_points", rows, modality)
+        written = tables.replace("map_points", rows, modality=modality)
     return StructureReport("map_points", modality, generation, len(space), rows.height, written, facts)
 
 

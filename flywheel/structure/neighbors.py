@@ -14,7 +14,7 @@ import polars as pl
 from flywheel.encoders import Vectors
 from flywheel.errors import DataError
 from flywheel.structure.numeric import Ints, one_thread, pair_cosines
-from flywheel.structure.space import ContentSpace, StructureReport, load_space, stamp, standing, write_modality
+from flywheel.structure.space import ContentSpace, StructureReport, load_space, stamp, standing
 from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.structure.neighbors")
@@ -44,7 +44,7 @@ def build_neighbors(tables: Tables, encoder_id: str, modality: str, *, k: int) -
         if len(space) > EXACT_UP_TO:
             facts["recall"] = measure_recall(space.vectors, ids)
         rows = neighbor_rows(space, generation, ids, similarities)
-        written = write_modality(tables, "neighbors", rows, modality)
+        written = tables.replace("neighbors", rows, modality=modality)
     facts |= _describe(rows)
     return StructureReport("neighbors", modality, generation, len(space), rows.height, written, facts)
 

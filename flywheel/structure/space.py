@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -90,12 +89,6 @@ def standing(tables: Tables, table: str, modality: str) -> tuple[str, pl.DataFra
     rows = tables.read(table, modality=modality)
     generations = rows["generation"].unique().to_list()
     return (generations[0] if len(generations) == 1 else ""), rows
-
-
-def write_modality(tables: Tables, table: str, rows: pl.DataFrame, modality: str) -> bool:
-    """Make `rows` all rows of `modality`, keeping those of other modalities; return whether anything changed."""
-    others = tables.scan(table).filter(pl.col("modality") != modality).collect()
-    return tables.overwrite(table, pl.concat([others, rows.select(others.columns).cast(cast(Any, others.schema))]))
 
 
 def _encoder_tag(encoder_id: str) -> str:

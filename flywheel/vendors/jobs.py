@@ -98,8 +98,9 @@ def submit_job(
 def job_tasks(tables: Tables, batch: pl.DataFrame, job_id: str) -> pl.DataFrame:
     """Return what a job asks: the batch's items with `uid`, `name`, `prelabel`; one row per content, by item_id.
 
-    An item that several arms chose, and contents that are byte for byte the same, are asked and paid once. A
-    pre-label is left out as soon as one arm withholds it. What has changed or gone since the choice is left out.
+    An item that several arms chose, and contents that are byte for byte the same, are asked and paid once; so is
+    what an earlier turn has ordered (the control arm may draw an item that was chosen before). A pre-label is left
+    out as soon as one arm withholds it. What has changed or gone since the choice is left out.
     """
     withheld = (pl.col("prelabel").fill_null("") == "").any().over("content_id")
     chosen = (
@@ -109,6 +110,7 @@ def job_tasks(tables: Tables, batch: pl.DataFrame, job_id: str) -> pl.DataFrame:
         )
         .sort("item_id", "arm", "position")
         .unique("item_id", keep="first", maintain_order=True)
+        .join(_ordered_before(tables, batch), on="content_id", how="anti")
     )
     standing = current_items(tables).select("item_id", "content_id", "source", "key", "part", "modality")
     tasks = chosen.select("item_id", "content_id", "prelabel", "prelabel_confidence").join(
@@ -118,6 +120,13 @@ def job_tasks(tables: Tables, batch: pl.DataFrame, job_id: str) -> pl.DataFrame:
     uids = [task_uid(job_id, item_id) for item_id in tasks["item_id"]]
     part = pl.when(pl.col("part") == "").then(pl.lit("")).otherwise(pl.lit("#") + pl.col("part"))
     return tasks.with_columns(uid=pl.Series(uids, dtype=pl.String), name=pl.col("key") + part)
+
+
+def _ordered_before(tables: Tables, batch: pl.DataFrame) -> pl.DataFrame:
+    """Return the `content_id`s that turns before the batch's have ordered."""
+    before = pl.col("turn") < batch["turn"].min()
+    ordered = tables.scan("jobs").filter(before, pl.col("state") != "intent").select("turn").unique()
+    return tables.scan("batches").join(ordered, on="turn", how="semi").select("content_id").unique().collect()
 
 
 def build_job(config: WheelConfig, job_id: str, votes: int, tasks: Iterable[Task]) -> Job:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -198,6 +198,8 @@ def test_a_text_should_survive_as_its_canonical_form(text: str) -> None:
     assert one(found.text, "a.txt").content_id == found.content_id or text.startswith("\ufeff")
 
 
+@example(b"\xef\xbb\xbf", "a.csv")
+@example(b"\n", "a.csv")
 @given(st.binary(max_size=300), st.sampled_from(["a.png", "a.txt", "a.csv", "a.jsonl", "a.parquet"]))
 def test_no_bytes_should_break_the_decoder(content: bytes, key: str) -> None:
     for found in decode(content, key, **LIMITS):
@@ -258,6 +260,12 @@ def test_a_broken_row_of_csv_should_not_stop_the_others() -> None:
         ("g", "ok"),
         ("h", "ok"),
     ]
+
+
+def test_a_byte_order_mark_and_blank_lines_should_not_matter() -> None:
+    assert refusal(b"\xef\xbb\xbf", "a.csv").reason == refusal(b"\xef\xbb\xbf\n", "a.jsonl").reason == "empty"
+    assert one(b"\xef\xbb\xbf\n\ntext,id\n\none,x\n\n", "a.csv").part == "x"
+    assert one(b'\xef\xbb\xbf\n{"text": "one", "id": "x"}\n\n', "a.jsonl").part == "x"
 
 
 def test_an_open_quote_should_be_reported() -> None:
