@@ -21,7 +21,9 @@ class DemoKind(StrEnum):
 
 def demo(
     kind: Annotated[DemoKind, typer.Argument(help="Photographs of clothes, or short texts.")],
-    gap: Annotated[str | None, typer.Option(help="What the first labels shall lack; `none` for a control run.")] = None,
+    gap: Annotated[
+        str | None, typer.Option(help="What the first labels shall lack, like class:Sandal, hidden:sideways; or none.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="How many items arrive in all.")] = None,
     turns: Annotated[int | None, typer.Option(min=1, help="How often the wheel turns.")] = None,

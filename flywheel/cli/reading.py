@@ -1,5 +1,6 @@
 """Commands that only read: `status`, `gaps`, `search`, `quarantine` and `report`."""
 
+import textwrap
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,14 +9,16 @@ from flywheel.cli.common import DEFAULT_CONFIG, ConfigOption, JsonOption, emit_j
 from flywheel.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flywheel.cli.status import Status
+    from flywheel.config import WheelConfig
+    from flywheel.index import Hit
     from flywheel.tables import Tables
 
 SHOWN = ("rank", "kind", "predicate", "size", "labeled", "value", "low", "high", "advice", "cost")
 
-FOUND = ("source", "split", "cluster_name")
+FOUND = ("split", "cluster_name")
 
 
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -69,8 +72,12 @@ def search(
         )
     if as_json:
         return emit_json([{"item_id": hit.item_id, "score": hit.score, **hit.payload} for hit in hits])
-    rows = [[hit.score, _name(hit.payload), *(hit.payload.get(name) for name in FOUND), hit.item_id] for hit in hits]
-    show_table(f"{len(hits)} found", ("score", "key", *FOUND, "item id"), rows)
+    texts = _texts(wheel, hits)
+    rows = [
+        [hit.score, _name(hit.payload), *(hit.payload.get(name) for name in FOUND), hit.item_id, texts.get(hit.item_id)]
+        for hit in hits
+    ]
+    show_table(f"{len(hits)} found", ("score", "key", *FOUND, "item id", "text"), rows)
 
 
 def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
@@ -89,6 +96,22 @@ def _name(payload: "Mapping[str, object]") -> str:
     """Where an item stands, for people: its key, and its row in a table file."""
     part = payload.get("part")
     return f"{payload.get('key')}#{part}" if part else str(payload.get("key"))
+
+
+def _texts(wheel: "WheelConfig", hits: "Sequence[Hit]") -> dict[str, str]:
+    """The beginnings of the texts among the hits, by item id."""
+    import polars as pl
+
+    from flywheel.objects import open_sources, open_tables
+    from flywheel.raw import current_items, read_contents
+
+    wanted = [hit.item_id for hit in hits if hit.payload.get("modality") == "text"]
+    if not wanted:
+        return {}
+    items = current_items(open_tables(wheel)).filter(pl.col("item_id").is_in(wanted))
+    contents = {one.content_id: one.data.decode("utf-8") for one in read_contents(open_sources(wheel), items)}
+    found = items.select("item_id", "content_id").iter_rows()
+    return {item: textwrap.shorten(contents[content], 80) for item, content in found if content in contents}
 
 
 def _reported_turn(tables: "Tables", turn: int | None) -> int:
