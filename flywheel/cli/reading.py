@@ -131,6 +131,17 @@ def _reported_turn(tables: "Tables", turn: int | None) -> int:
     return reported[-1]
 
 
+def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Write the HTML report of the wheel's turns, and say where it lies."""
+    from flywheel.config import load_config
+    from flywheel.objects import open_files, open_sources, open_tables
+    from flywheel.report import write_report
+
+    wheel = load_config(config)
+    title = f"The wheel '{wheel.name}'"
+    say(write_report(open_tables(wheel), open_sources(wheel), open_files(wheel), wheel, title=title))
+
+
 def _show_status(found: "Status") -> None:
     say(f"{found.name}: {found.items} items in {found.arrivals} arrivals, {found.quarantined} refused")
     say(f"{found.labels} labels; open orders {found.open_money:.2f} of at most {found.open_money_limit:.2f}")

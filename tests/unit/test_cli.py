@@ -313,3 +313,12 @@ def test_search_explains_a_mistake_in_a_condition(wheel: Path) -> None:
     result = invoke("search", "dogs", "--where", "age >", path=wheel)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "age >" in result.stderr
+
+
+def test_report_says_where_it_lies(wheel: Path) -> None:
+    add_arrival(tables_of(wheel))
+    result = invoke("report", path=wheel)
+    assert result.exit_code == 0, result.output
+    page = Path(result.stdout.strip())
+    assert page.is_relative_to(wheel.parent / "wheel")
+    assert "small" in page.read_text("utf-8")
