@@ -13,6 +13,8 @@ from rich.console import Console
 
 from flywheel.errors import FlywheelError
 
+PROGRESS = logging.getLogger("flywheel.progress")
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
 
@@ -21,6 +23,10 @@ console = Console(highlight=False)
 def main() -> None:
     """Turn the wheel in this process."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
+    PROGRESS.setLevel(logging.INFO)
+    PROGRESS.addHandler(_Progress())
+    PROGRESS.propagate = False
 
 
 @app.command()
@@ -35,7 +41,7 @@ def run(
     with _told_errors():
         turned = turn_wheel(str(config.resolve()), turns, announce, until)
     closed = ", ".join(str(turn) for turn in turned.turns)
-    announce(f"Turned: {closed}." if closed else "No turn was due.")
+    announce(f"Closed: turn {closed}." if closed else "No turn was left to do.")
 
 
 @app.command()
@@ -69,6 +75,13 @@ def _told_errors() -> Iterator[None]:
         stderr.print(f"[bold]{type(error).__name__}[/bold]: ", end="")
         stderr.print(str(error), markup=False)
         raise typer.Exit(error.exit_code) from None
+
+
+class _Progress(logging.Handler):
+    """Shows how far long work is, between the lines that say what came out."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        announce(f"  {record.getMessage()}")
 
 
 def announce(line: str) -> None:

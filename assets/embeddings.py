@@ -1,5 +1,8 @@
 """embeddings: each distinct content of an arrival becomes one durable vector."""
 
+import logging
+import time
+
 import dagster as dg
 import polars as pl
 
@@ -11,6 +14,10 @@ from assets.shown import place, preview
 from flywheel.encoders import Encoder, embed_arrival
 from flywheel.objects import Source
 from flywheel.tables import Tables
+
+progress = logging.getLogger("flywheel.progress")
+
+PACE = 5.0  # seconds between two lines
 
 
 @dg.asset(
@@ -35,7 +42,7 @@ def embeddings(
     """
     arrival = context.partition_key
     with explained():
-        report = embed_arrival(tables, sources, encoders, arrival)
+        report = embed_arrival(tables, sources, encoders, arrival, progress=_Pace(arrival))
     rows = tables.read("embeddings", arrival=arrival)
     by_encoder = rows.group_by("encoder_id").agg(
         pl.len().alias("vectors"), pl.col("vector").list.len().max().alias("dim")
@@ -66,6 +73,19 @@ def every_item_has_one_embedding(
         description=f"{wrong.height} of {found.height} contents have no vector, or several" if wrong.height else None,
         metadata={"contents": found.height, "without exactly one": preview(wrong)},
     )
+
+
+class _Pace:
+    """Tells, every few seconds, how far an arrival's contents are."""
+
+    def __init__(self, arrival: str):
+        self._arrival = arrival
+        self._told = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._told >= PACE or done == total > 1024:
+            self._told = time.monotonic()
+            progress.info("%s: %s of %s contents embedded", self._arrival, f"{done:,}", f"{total:,}")
 
 
 def embedding_counts(tables: Tables, encoders: dict[str, Encoder], arrival: str) -> pl.DataFrame:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from filelock import FileLock, Timeout
@@ -14,6 +15,10 @@ from flywheel.errors import ConfigError
 
 SETTINGS = Path(__file__).resolve().parent.parent / ".dagster" / "dagster.yaml"
 DRIVER = "flywheel/driver"  # tag of the runs that were started here: the wheel's cache folder
+# What steps print stays on this process's own output; capturing it takes two processes per step.
+IN_PROCESS: Any = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -51,7 +56,7 @@ def open_instance(config: WheelConfig) -> Iterator[dg.DagsterInstance]:
             f"another process turns this wheel (it holds {lock.lock_file}); wait until it is done"
         ) from None
     try:
-        with dg.DagsterInstance.local_temp(str(home)) as instance:
+        with dg.DagsterInstance.local_temp(str(home), overrides=IN_PROCESS) as instance:
             _bury(instance, config)
             yield instance
     finally:
