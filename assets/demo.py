@@ -31,8 +31,9 @@ def run_demo(
     out: Path,
     announce: Announce,
     started: float,
+    with_report: bool = True,
 ) -> dict[str, Any]:
-    """Prepare the demo, turn its wheel, judge it and write `report.html` and `summary.json` into `out`.
+    """Prepare the demo, turn its wheel, judge it and write the report and `summary.json` into `out`.
 
     Run again, it goes on where it was stopped, or finds that nothing is left to do.
 
@@ -49,27 +50,37 @@ def run_demo(
         landed = folder.land(2)
         announce(f"Second portion: {landed} more items land; only they are new to the encoder.")
         turn_wheel(str(folder.config), announce=announce, until=turns)
-    return _conclude(folder, announce, started)
+    summary = judge_demo(folder, started)
+    if with_report:
+        announce("Writing the report …")
+        summary["report"] = report_demo(folder)
+    summary["seconds"] = round(time.monotonic() - started, 1)
+    write_summary({name: value for name, value in summary.items() if name != "report"}, out / "summary.json")
+    return summary | {"config": str(folder.config)}
 
 
-def _conclude(folder: DemoFolder, announce: Announce, started: float) -> dict[str, Any]:
+def judge_demo(folder: DemoFolder, started: float) -> dict[str, Any]:
+    """Return the demo's summary, by the truth that the wheel never reads."""
     config = load_config(folder.config)
     tables = open_tables(config)
     modality = config.label_spec.modality
     encoder = open_encoder(modality, getattr(config.encoders, modality))
-    summary = summarize(folder, tables, config, encoder.id, time.monotonic() - started)
-    announce("Writing the report …")
+    return summarize(folder, tables, config, encoder.id, time.monotonic() - started)
+
+
+def report_demo(folder: DemoFolder) -> str:
+    """Write the HTML report and return where it lies."""
+
+    config = load_config(folder.config)
     notes = [
         f"The gap '{folder.gap}' was planted: of the first labels, one lies in it.",
         "The annotators are simulated: five, who answer from the data set's own labels and err 5 % of the time.",
         "The random control arm is as large as the chosen one, so that both can be compared at equal budget.",
         f"The data is real: {folder.dataset.provenance} ({folder.dataset.license}).",
     ]
-    title = f"Two turns of the wheel: {folder.dataset.name}"
-    report = write_report(tables, open_sources(config), open_files(config), config, title=title, notes=notes)
-    summary["seconds"] = round(time.monotonic() - started, 1)
-    write_summary(summary, folder.root / "summary.json")
-    return summary | {"report": report, "config": str(folder.config)}
+    title = f"The wheel on {folder.dataset.name}"
+    tables, files = open_tables(config), open_files(config)
+    return write_report(tables, open_sources(config), files, config, title=title, notes=notes)
 
 
 def show(summary: dict[str, Any], console: Console) -> None:

@@ -1,6 +1,6 @@
 """`make demo-study`: the demo over many seeds and planted gaps, and what came of it as a table.
 
-Every run is the demo itself (the real graph, the real report). Only its vectors are remembered between runs: the
+Every run is the demo itself, on the real graph. Only its vectors are remembered between runs: the
 same picture encoded twice has the same vector to the last bit, so remembering changes nothing but the time.
 """
 
@@ -87,6 +87,7 @@ def run_one(kind: str, gap: str, seed: int, items: int | None, out: Path) -> dic
         out=folder.resolve(),
         announce=lambda line: None,
         started=time.monotonic(),
+        with_report=False,
     )
     first, second = summary["turns"]
     row = {
