@@ -1,5 +1,6 @@
 """Reads CSV, JSON lines and Parquet into plain rows; a broken row is reported and the others go on."""
 
+import codecs
 import csv
 import io
 import json
@@ -12,16 +13,12 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
-import polars as pl
-from polars.exceptions import PanicException
-
-from flywheel.raw.reasons import BAD_ENCODING, EMPTY, MALFORMED_ROW, TOO_LARGE, UNDECODABLE, Refusal, Refused, shown
+from flywheel.raw.parquet import parquet_rows
+from flywheel.raw.reasons import BAD_ENCODING, EMPTY, MALFORMED_ROW, Refusal, Refused, shown
 
 Scalar = str | int | float | bool | None
 
 TABLE_ENDINGS = (".csv", ".jsonl", ".parquet")
-MAX_ROWS = 5_000_000  # of one Parquet file, whose size on disk says little about its rows
-SLICE = 10_000  # Parquet rows held at once
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -63,7 +60,7 @@ def read_rows(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     Raises:
         Refused: the file as a whole cannot be used.
     """
-    if not content.strip():
+    if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise Refused(EMPTY, f"{key} is empty; expected rows with a column '{needed}'")
     ending = key.lower().rpartition(".")[2]
     rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[ending](content, key, needed)
@@ -108,8 +105,9 @@ def _csv(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     text = decode_utf8(content, key)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    nothing: list[str] = []
     try:
-        header = [name.strip() for name in next(reader)]
+        header = [name.strip() for name in next((fields for fields in reader if fields), nothing)]  # after blank lines
     except csv.Error as error:
         raise Refused(MALFORMED_ROW, f"the header of {key} is broken: {error}; write it as plain CSV") from None
     _check_header(header, key, needed)
@@ -162,7 +160,7 @@ def _is_nothing(field: str) -> bool:
 
 def _jsonl(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     number = 0
-    for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n"):
+    for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"):
         if not line.strip():
             continue
         number += 1
@@ -185,27 +183,11 @@ def _json_row(number: int, line: bytes, key: str) -> Row:
 
 
 def _parquet(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
-    try:
-        frame = pl.scan_parquet(io.BytesIO(content))
-        header = frame.collect_schema().names()
-        total = cast(int, frame.select(pl.len()).collect().item())
-    except (pl.exceptions.PolarsError, OSError, PanicException) as error:
-        raise Refused(UNDECODABLE, f"{key} is not readable Parquet: {_first_line(error)}; write it again") from None
-    _check_header(header, key, needed)
-    if total > MAX_ROWS:
-        raise Refused(
-            TOO_LARGE, f"{key} has {total:,} rows, at most {MAX_ROWS:,} are read; split it into several files"
-        )
-    for offset in range(0, total, SLICE):
+    for number, values in parquet_rows(content, key, lambda header: _check_header(header, key, needed)):
         try:
-            rows = frame.slice(offset, SLICE).collect()
-        except (pl.exceptions.PolarsError, OSError, PanicException) as error:
-            raise Refused(UNDECODABLE, f"{key} breaks off near row {offset}: {_first_line(error)}") from None
-        for number, values in enumerate(rows.iter_rows(named=True), offset + 1):
-            try:
-                yield _typed_row(number, values, f"row {number} of {key}")
-            except Refused as refused:
-                yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
+            yield _typed_row(number, values, f"row {number} of {key}")
+        except Refused as refused:
+            yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
 
 
 def _check_header(header: list[str], key: str, needed: str) -> None:
@@ -248,10 +230,6 @@ def _finite(value: float) -> float | None:
 
 def _malformed(number: int, key: str, problem: str) -> Refusal:
     return Refusal(MALFORMED_ROW, f"row {number} of {key} {problem}", row_name(number))
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
 
 
 def as_text(value: Scalar) -> str | None:

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from flywheel.raw import parquet as decoder
 from flywheel.raw.decode import Datum, decode
 from flywheel.raw.reasons import REASONS, Refusal
 from tests.raw_world import image, jsonl, parquet
@@ -200,21 +201,48 @@ def test_a_text_should_survive_as_its_canonical_form(text: str) -> None:
 
 @example(b"\xef\xbb\xbf", "a.csv")
 @example(b"\n", "a.csv")
-@given(st.binary(max_size=300), st.sampled_from(["a.png", "a.txt", "a.csv", "a.jsonl", "a.parquet"]))
+@given(st.binary(max_size=300), st.sampled_from(["a.png", "a.txt", "a.csv", "a.jsonl"]))
 def test_no_bytes_should_break_the_decoder(content: bytes, key: str) -> None:
     for found in decode(content, key, **LIMITS):
-        assert isinstance(found, (Datum, Refusal))
-    for found in decode(b"PAR1" + content + b"PAR1", "a.parquet", **LIMITS):
         assert isinstance(found, (Datum, Refusal))
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))
-def test_no_flipped_byte_should_break_the_decoder(position: int, value: int) -> None:
-    for content, key in [(image(2, "JPEG"), "a.jpg"), (image(2, "TIFF"), "a.tif"), (image(2, "GIF"), "a.gif"),
-                         (parquet([{"text": "a", "n": 1}, {"text": "b", "n": None}]), "a.parquet")]:  # fmt: skip
-        broken = bytearray(content)
+def test_no_flipped_byte_should_break_the_image_decoder(position: int, value: int) -> None:
+    for form, key in [("JPEG", "a.jpg"), ("TIFF", "a.tif"), ("GIF", "a.gif"), ("WEBP", "a.webp"), ("PNG", "a.png")]:
+        broken = bytearray(image(2, form))
         broken[position % len(broken)] = value
-        assert decode(bytes(broken), key, **LIMITS)
+        assert len(decode(bytes(broken), key, **LIMITS)) == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_flipped_bytes_should_break_the_parquet_decoder(seed: int) -> None:
+    broken = bytearray(parquet([{"text": f"text {number}", "n": number} for number in range(50)]))
+    random = np.random.default_rng(seed)
+    for position in random.integers(4, len(broken), 3):
+        broken[position] = random.integers(256)
+    assert decode(bytes(broken), "a.parquet", **LIMITS)
+
+
+def test_a_parquet_file_that_ends_its_decoder_should_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = parquet([{"text": "one"}])
+    assert one(good, "a.parquet").part == "row-1"
+    monkeypatch.setattr(decoder, "OUTPUT", 10)  # the child is killed when it writes more
+    found = refusal(good, "a.parquet")
+    assert (found.reason, "not readable Parquet" in found.message) == ("undecodable", True)
+
+
+def test_a_parquet_file_that_takes_too_long_should_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoder, "SECONDS", 0.01)
+    assert refusal(parquet([{"text": "one"}]), "a.parquet").reason == "too_large"
+
+
+def test_a_parquet_file_of_too_many_rows_should_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = parquet([{"text": "one"}] * 3)
+    monkeypatch.setattr(decoder, "MAX_ROWS", 3)
+    assert len(decode(rows, "a.parquet", **LIMITS)) == 3
+    monkeypatch.setattr(decoder, "MAX_ROWS", 2)
+    assert refusal(rows, "a.parquet").reason == "too_large"
 
 
 TABLES = {
