@@ -12,7 +12,7 @@ import dagster as dg
 from assets import embeddings, gaps, index, labeling, modeling, quality, raw, structure
 from resources import build_resources
 from sensors import HAPPENINGS, build_run_failed
-from sensors.common import default_status
+from sensors.common import default_status, pace
 
 STATIONS = [raw, embeddings, index, structure, gaps, labeling, quality, modeling]
 CONFIG = "FLYWHEEL_CONFIG"
@@ -25,6 +25,7 @@ def build_definitions(config_path: str) -> dg.Definitions:
         asset_checks=dg.load_asset_checks_from_modules(STATIONS),  # loading assets does not load their checks
         sensors=[*HAPPENINGS, build_run_failed(config_path), _inside_the_graph()],
         resources=build_resources(config_path),
+        executor=dg.in_process_executor,  # a process per step would load the engine and its models anew each time
     )
 
 
@@ -33,6 +34,7 @@ def _inside_the_graph() -> dg.AutomationConditionSensorDefinition:
     return dg.AutomationConditionSensorDefinition(
         "inside_the_graph",
         target=dg.AssetSelection.all(),
+        minimum_interval_seconds=pace(30),
         default_status=default_status(),
         description="What follows inside the graph from what changed: see assets/automation.py.",
     )

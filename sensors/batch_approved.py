@@ -11,12 +11,12 @@ from flywheel.feedback import Waiting, open_turns, waiting_for
 from flywheel.selection import batch_id
 from flywheel.tables import Tables
 from flywheel.turns import turn_key
-from sensors.common import default_status, missing_partitions
+from sensors.common import default_status, missing_partitions, pace
 
 
 @dg.sensor(
     target=dg.AssetSelection.assets(labeling_job),
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=pace(30),
     default_status=default_status(),
     description="A batch was approved, needs no approval, or is empty: its job can be ordered.",
 )

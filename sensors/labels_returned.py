@@ -14,14 +14,14 @@ from flywheel.objects import Source
 from flywheel.tables import Tables
 from flywheel.turns import turn_key
 from flywheel.vendors import AnnotationVendor, collect_answers
-from sensors.common import default_status, missing_partitions
+from sensors.common import default_status, missing_partitions, pace
 
 TARGET = dg.AssetSelection.assets(annotations, label_quality, training_set, model, model_eval)
 
 
 @dg.sensor(
     target=TARGET,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=pace(60),
     default_status=default_status(),
     description="All answers to a turn's job are back, so the turn goes on to its evaluation.",
 )

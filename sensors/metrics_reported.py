@@ -6,11 +6,11 @@ from assets.modeling import model_eval
 from flywheel.config import WheelConfig
 from flywheel.feedback import Taken, take_metrics
 from flywheel.tables import Tables
-from sensors.common import default_status
+from sensors.common import default_status, pace
 
 
 @dg.sensor(
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=pace(60),
     default_status=default_status(),
     description="Reports landed in the inbox: good ones become evaluations, others are set aside with a reason.",
 )

@@ -17,14 +17,14 @@ from flywheel.identity import digest_of_ids
 from flywheel.objects import Source
 from flywheel.raw import arrival_number, plan_arrivals
 from flywheel.tables import Tables
-from sensors.common import default_status, missing_partitions
+from sensors.common import default_status, missing_partitions, pace
 
 TARGET = dg.AssetSelection.assets(raw_data, embeddings)
 
 
 @dg.sensor(
     target=TARGET,
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=pace(30),
     default_status=default_status(),
     description="Objects landed in a source, changed or vanished.",
 )

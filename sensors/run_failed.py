@@ -6,7 +6,7 @@ import dagster as dg
 
 from flywheel.config import load_config
 from flywheel.feedback import alerts_path, write_alert
-from sensors.common import default_status
+from sensors.common import default_status, pace
 
 
 def build_run_failed(config_path: str) -> dg.SensorDefinition:
@@ -16,7 +16,7 @@ def build_run_failed(config_path: str) -> dg.SensorDefinition:
         name="run_failed",
         description="A run failed: one line is added to the alerts file.",
         default_status=default_status(),
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=pace(30),
     )
     def run_failed(context: dg.RunFailureSensorContext) -> None:
         write_alert(

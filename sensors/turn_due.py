@@ -14,14 +14,14 @@ from flywheel.feedback import Waiting, waiting_for
 from flywheel.feedback import turn_due as decide
 from flywheel.tables import Tables
 from flywheel.turns import latest_turn, open_turn, read_turn, turn_key
-from sensors.common import default_status, missing_partitions
+from sensors.common import default_status, missing_partitions, pace
 
 TARGET = dg.AssetSelection.assets(gap_report, labeling_batch)
 
 
 @dg.sensor(
     target=TARGET,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=pace(60),
     default_status=default_status(),
     description="Enough new data, or a fallen metric, makes a turn due; every start and refusal says why.",
 )
