@@ -14,7 +14,6 @@ from flywheel.demo import DemoFolder, prepare_demo, summarize
 from flywheel.demo.referee import write_summary
 from flywheel.encoders import open_encoder
 from flywheel.objects import open_files, open_sources, open_tables
-from flywheel.report import write_report
 
 Announce = Callable[[str], None]
 
