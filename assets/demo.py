@@ -69,6 +69,7 @@ def judge_demo(folder: DemoFolder, started: float) -> dict[str, Any]:
 
 def report_demo(folder: DemoFolder) -> str:
     """Write the HTML report and return where it lies."""
+    from flywheel.report import write_report
 
     config = load_config(folder.config)
     notes = [
