@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from flywheel.errors import DataError
 from flywheel.records import PARTITION, SCHEMAS, VOLATILE, empty
@@ -101,15 +101,10 @@ class Tables:
         return {name: -1 if version is None else version for name, version in found.items()}
 
     def _write(self, name: str, rows: pl.DataFrame, mode: str = "overwrite", predicate: str | None = None) -> bool:
-        options: dict[str, Any] = {}
-        if self.version(name) is None:
-            mode = "append"  # the first write creates the table; a rival's first write then makes this one retry
-            if name in PARTITION:
-                options["partition_by"] = [PARTITION[name]]
-        elif predicate:
-            options["predicate"] = predicate
         if not self.root.startswith("s3://"):
             Path(self.root).mkdir(parents=True, exist_ok=True)
+        self._create(name)
+        options = {"predicate": predicate} if predicate else {}
 
         def commit() -> None:
             cast(Any, rows).write_delta(
@@ -118,6 +113,20 @@ class Tables:
 
         _retry_conflicts(commit, name)
         return True
+
+    def _create(self, name: str) -> None:
+        """Create the table without rows, unless it exists or a rival creates it at this moment."""
+        if self.version(name) is not None:
+            return
+        options: dict[str, Any] = {"partition_by": [PARTITION[name]]} if name in PARTITION else {}
+        try:
+            cast(Any, empty(name)).write_delta(
+                self.uri(name), mode="error", delta_write_options=options, **self._polars_options()
+            )
+        except DeltaError as rival:
+            if self.version(name) is None:
+                raise
+            log.info("table '%s' was created by somebody else at the same moment: %s", name, rival)
 
     def _polars_options(self) -> dict[str, Any]:
         return {"storage_options": self._options, "credential_provider": None} if self._options else {}

@@ -129,7 +129,6 @@ def test_rivals_that_create_a_table_should_both_be_in_it(open_them: Callable[[],
     assert counts(open_them()) == {"arrival-00001": 3, "arrival-00002": 3}
 
 
-@pytest.mark.xfail(strict=False, reason="the first write of a table appends, so two of them add up")
 @pytest.mark.parametrize("round_", range(3))
 def test_rivals_that_do_the_same_should_leave_it_done_once(open_them: Callable[[], Tables], round_: int) -> None:
     start = Barrier(2)
