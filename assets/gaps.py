@@ -52,11 +52,15 @@ def gap_report(
         title = "share of labels or error inside (bar, 95 % interval), expected (tick)"
         png = interval_bars(names, value, low, high, expected, title)
         metadata["gaps, drawn"] = picture(png, "gaps with intervals")
+    gaps = found.filter(pl.col("kind") != "hard")
+    if not gaps.is_empty():
+        metadata["first gap"] = dg.MetadataValue.text(f"{gaps['predicate'][0]}: {gaps['evidence'][0]}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": found.height,
             "data gaps": found.filter(pl.col("kind") == "data").height,
             "model gaps": found.filter(pl.col("kind") == "model").height,
+            "hard slices": found.filter(pl.col("kind") == "hard").height,
             "gaps": preview(found.select(SHOWN), rows=20),
             "table": place(tables, "gaps"),
             **metadata,

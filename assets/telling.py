@@ -15,7 +15,7 @@ SENTENCES = {
     "neighbor_graph": "neighbors of {dagster/row_count} distinct contents",
     "duplicates": "{groups} groups of duplicates",
     "clusters": "{clusters} named clusters, {new clusters} of them new",
-    "gap_report": "{dagster/row_count} gaps: {data gaps} in the data, {model gaps} of the model",
+    "gap_report": "gaps in the data: {data gaps}, of the model: {model gaps}; hard though labeled: {hard slices}",
     "labeling_batch": "{dagster/row_count} items chosen to be labeled, for {cost}",
     "labeling_job": "{tasks} tasks ordered from '{vendor}'{simulated}",
     "annotations": "{dagster/row_count} answers on {items answered} items",
@@ -32,11 +32,15 @@ def told(asset: str, partition: str | None, metadata: Metadata) -> Iterator[str]
     if asset == "model_eval":
         yield from (f"  {name}: {value}" for name, value in values.items() if name.startswith("accuracy, "))
         return
+    if asset == "labeling_job" and values["tasks"] == "0":
+        return
     sentence = SENTENCES.get(asset)
     if sentence is not None:
         for name, value in values.items():
             sentence = sentence.replace(f"{{{name}}}", value)
         yield f"  {sentence}"
+    if "first gap" in values:
+        yield f"  the first gap: {values['first gap']}"
 
 
 def _plain(value: Any) -> str:
