@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,7 @@ class World:
         ]
         known = self.tables.read("batches", turn=turn)
         self.tables.replace("batches", pl.concat([known, frame("batches", rows)]), turn=turn)
+
+
+def utc(year: int) -> datetime:
+    return datetime(year, 1, 1, tzinfo=UTC)
