@@ -25,7 +25,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     PROGRESS.setLevel(logging.INFO)
-    PROGRESS.addHandler(_Progress())
+    PROGRESS.handlers = [_Progress()]
     PROGRESS.propagate = False
 
 
@@ -73,7 +73,7 @@ def _told_errors() -> Iterator[None]:
     except FlywheelError as error:
         stderr = Console(stderr=True, highlight=False)
         stderr.print(f"[bold]{type(error).__name__}[/bold]: ", end="")
-        stderr.print(str(error), markup=False)
+        stderr.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
 
 
@@ -86,7 +86,7 @@ class _Progress(logging.Handler):
 
 def announce(line: str) -> None:
     """Print one line of progress."""
-    console.print(line, markup=False)
+    console.print(line, markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
