@@ -1,6 +1,7 @@
 """Intervals for measured values; all 95 % unless a level is given."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -52,14 +53,22 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], level
     return Interval(value, max(-1.0, min(middle - half, value)), min(1.0, max(middle + half, value)))
 
 
+@lru_cache(maxsize=2)  # the arms and metrics of one slice ask for the same resamples, one after the other
 def bootstrap_counts(n: int, seed: int, draws: int = DRAWS) -> Floats:
-    """Return how often each of n rows stands in each resample, (draws, n) float64; every row sums to n."""
-    rng = np.random.default_rng([seed, n])
-    return rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
+    """Return how often each of n rows stands in each resample, (draws, n) float64, read-only; every row sums to n."""
+    rows = np.random.default_rng([seed, n]).integers(0, n, (draws, n))
+    places = rows + n * np.arange(draws)[:, None]
+    counts = np.bincount(places.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def percentile_interval(value: float, resampled: Floats, level: float = 0.95) -> Interval:
-    """Return `value` with the percentile interval of its resamples (Efron 1979), widened to hold the value."""
+    """Return a `value` that cannot be negative with the percentile interval of its resamples (Efron 1979).
+
+    The resamples are shifted to have the value as their mean: what resampling adds to a metric on average, as it
+    does to calibration errors, is no part of the uncertainty.
+    """
     tail = (1 - level) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Interval(value, min(float(low), value), max(float(high), value))
+    low, high = np.quantile(resampled - resampled.mean() + value, [tail, 1 - tail])
+    return Interval(value, max(0.0, min(float(low), value)), max(float(high), value))

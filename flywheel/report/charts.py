@@ -34,8 +34,9 @@ def draw_accuracy(bars: Sequence[Bar]) -> bytes:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     rows = np.arange(len(bars))[::-1]
-    _draw_side(axes, rows - 0.19, [bar.after for bar in bars], AFTER, "after this turn")
-    known = [(row + 0.19, bar.before) for row, bar in zip(rows, bars) if bar.before is not None]
+    beside = 0.19 if any(bar.before for bar in bars) else 0.0
+    _draw_side(axes, rows - beside, [bar.after for bar in bars], AFTER, "after this turn")
+    known = [(row + beside, bar.before) for row, bar in zip(rows, bars) if bar.before is not None]
     if known:
         places, values = zip(*known)
         _draw_side(axes, np.array(places), values, BEFORE, "before it")

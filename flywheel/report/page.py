@@ -157,8 +157,9 @@ def _gap_members(tables: Tables, config: WheelConfig, turn: TurnFacts) -> list[s
 
 def _chart(turn: TurnFacts) -> str:
     """Accuracy per slice as a data URI; "" where nothing was evaluated."""
-    bars = [Bar(part.predicate or part.name, part.n, part.before, part.after) for part in turn.slices[:MOST_BARS]]
-    return data_uri(draw_accuracy(bars)) if bars else ""
+    # two gaps of one report may mean the same items: one bar is enough
+    bars = {(part.predicate, part.n): Bar(part.predicate, part.n, part.before, part.after) for part in turn.slices}
+    return data_uri(draw_accuracy(list(bars.values())[:MOST_BARS])) if bars else ""
 
 
 def _quarantine(tables: Tables) -> dict[str, object]:
