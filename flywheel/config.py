@@ -162,9 +162,8 @@ class ModelConfig(Section):
     """The head that is trained on the embeddings."""
 
     kind: Literal["linear-head"] = "linear-head"
-    epochs: int = Field(default=200, ge=1)
-    learning_rate: float = Field(default=0.05, gt=0)
-    weight_decay: float = Field(default=1e-3, ge=0)
+    iterations: int = Field(default=200, ge=1, description="steps of the solver at most")
+    weight_decay: float | None = Field(default=None, ge=0, description="chosen by cross-validation when left out")
     seed: int = 0
 
 

@@ -2,6 +2,10 @@
 
 One row per distinct content of the label spec's modality. Gaps are predicates over this frame, batches
 are rows of it, and evaluation slices are its subsets, so that all three mean the same items.
+
+Evaluation labels come in two halves, by a stable hash. One half **finds**: gaps are seen by its errors and
+classes. The other half **judges**: the corpus does not know its labels, so no gap and no choice can lean on
+them, and what is measured on it is not flattered by the search.
 """
 
 import json
@@ -16,6 +20,7 @@ from numpy.typing import NDArray
 from flywheel.config import WheelConfig
 from flywheel.encoders import Vectors, load_vectors
 from flywheel.errors import ConfigError
+from flywheel.identity import stable_fraction
 from flywheel.raw import current_items
 from flywheel.tables import Tables
 from flywheel.turns import read_turn
@@ -28,10 +33,11 @@ class Corpus:
     """What a turn knows about its data.
 
     `frame` has the columns `content_id` (sorted), `item_id` (the smallest of the items with this content),
-    `key`, `split` (pool | eval; train counts as pool, eval wins), `label` and `agreement` (known before the
-    turn, or null), `predicted`, `confidence` and `margin` (of the last deployed model, or null),
-    `class.likely` (the label; where there is none, the vote of the nearest labeled contents),
-    `attr.<name>` for every attribute and `cluster.<level>`. Row i of `vectors` belongs to row i of `frame`.
+    `source`, `key`, `part`, `split` (pool | eval; train counts as pool, eval wins), `label` and `agreement` (known
+    before the turn, or null), `judges` (it has a label that only evaluation may see), `predicted`, `confidence` and
+    `margin` (of the last deployed model, or null), `class.likely` (the label; where there is none, the vote of the
+    nearest labeled contents), `attr.<name>` for every attribute and `cluster.<level>`. Row i of `vectors` belongs to
+    row i of `frame`.
     """
 
     frame: pl.DataFrame
@@ -57,7 +63,7 @@ def load_corpus(tables: Tables, config: WheelConfig, encoder_id: str, turn: int)
     encoded = tables.scan("embeddings", pinned["embeddings"]).filter(pl.col("encoder_id") == encoder_id)
     items = items.join(encoded.select("content_id").unique().collect(), on="content_id", how="semi")
     frame = _fold(items)
-    frame = frame.join(_labels_before(tables, config, turn), on="content_id", how="left")
+    frame = _withhold(frame.join(_labels_before(tables, config, turn), on="content_id", how="left"))
     frame = frame.join(_predictions_before(tables, turn), on="content_id", how="left")
     clusters, names, centers = _clusters(tables, config.label_spec.modality, pinned)
     frame = frame.join(clusters, on="content_id", how="left").sort("content_id")
@@ -65,6 +71,11 @@ def load_corpus(tables: Tables, config: WheelConfig, encoder_id: str, turn: int)
     vectors = load_vectors(tables, encoder_id, ids, pinned) if ids else np.zeros((0, 1), np.float32)
     frame = frame.with_columns(pl.Series("class.likely", likely_classes(vectors, frame["label"].to_list()), pl.String))
     return Corpus(frame, vectors, names, centers)
+
+
+def judges(content_ids: pl.Series) -> NDArray[np.bool_]:
+    """Return which evaluation contents judge, rather than find: a half of all, by a stable hash of the id."""
+    return np.array([stable_fraction(content, "judges") < 0.5 for content in content_ids], np.bool_)
 
 
 def members(frame: pl.DataFrame, expression: str) -> NDArray[np.bool_]:
@@ -121,6 +132,14 @@ def _fold(items: pl.DataFrame) -> pl.DataFrame:
     folded = items.with_columns(split=split).sort("item_id").unique("content_id", keep="first", maintain_order=True)
     keep = folded.select("content_id", "item_id", "source", "key", "part", "split")
     return keep.hstack(_attributes(folded["attributes"].to_list()))
+
+
+def _withhold(frame: pl.DataFrame) -> pl.DataFrame:
+    """Take the labels of the judging half out of the frame, and note that they exist."""
+    judging = (frame["split"] == "eval") & pl.Series(judges(frame["content_id"]), dtype=pl.Boolean)
+    withheld = judging & frame["label"].is_not_null()
+    kept = pl.when(~pl.lit(withheld))
+    return frame.with_columns(label=kept.then("label"), agreement=kept.then("agreement"), judges=withheld)
 
 
 def _attributes(encoded: Sequence[str]) -> pl.DataFrame:

@@ -126,7 +126,7 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "turn": pl.Int64,
         "gap_id": pl.String,
         "rank": pl.Int64,  # 1 is the most valuable
-        "kind": pl.String,  # data | model
+        "kind": pl.String,  # data | model | hard (the model fails though labels are there: no gap)
         "predicate": pl.String,  # in words
         "expression": pl.String,  # polars SQL over a turn's corpus frame
         "size": pl.Int64,  # items in the pool it speaks of
@@ -236,7 +236,7 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
     # one model output
     "predictions": {
         "turn": pl.Int64,
-        "arm": pl.String,
+        "arm": pl.String,  # chosen | random | deployed | previous (the last deployed one)
         "model_id": pl.String,
         "content_id": pl.String,
         "predicted": pl.String,

@@ -21,7 +21,7 @@ from flywheel.errors import ConfigError
 DEFAULT_GAPS = {"images": "class:Sandal", "text": "class:religion"}
 
 GAP_SHARE = 0.08  # of all items
-EVALUATION_SHARE = 0.3
+EVALUATION_SHARE = 0.4
 FIRST_PORTION = 0.8
 SEED_SHARE = 0.08  # first labels, of all items
 

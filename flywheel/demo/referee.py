@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from flywheel.config import WheelConfig
-from flywheel.corpus import load_corpus, members
+from flywheel.corpus import judges, load_corpus, members
 from flywheel.demo.bucket import DemoFolder
 from flywheel.identity import item_id
 from flywheel.tables import Tables
@@ -22,7 +22,8 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the demo's summary.
 
-    Accuracies are shares of the evaluation split's items, judged by the truth: `accuracy` of the model trained on
+    Accuracies are shares of the evaluation split's items, without the half whose labels help to find gaps, judged
+    by the truth: `accuracy` of the model trained on
     the first labels and the wheel's choice, `random_accuracy` of one trained on as many randomly chosen labels;
     `gap_*` within the planted gap, null where none is planted. `gap_rank` is the planted gap's place in the turn's
     report, null if it is not there.
@@ -48,12 +49,17 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
 
 
 def _truth(folder: DemoFolder, tables: Tables) -> pl.DataFrame:
-    """One row per item that has arrived: `content_id`, `truth`, `in_gap`, `split`."""
+    """One row per item that has arrived: `content_id`, `truth`, `in_gap`, `split`, `unseen` (by the wheel's search)."""
     pairs = zip(folder.plan["key"].to_list(), folder.plan["part"].to_list(), strict=True)
     ids = [item_id("bucket", key, part) for key, part in pairs]
     planned = folder.plan.select("in_gap", truth="label").with_columns(pl.Series("item_id", ids))
     items = tables.scan("items").select("item_id", "content_id", "split").collect()
-    return planned.join(items, on="item_id").sort("item_id")
+    truth = planned.join(items, on="item_id").sort("item_id")
+    labeled = folder.plan.filter("labeled")
+    told = [item_id("bucket", key, part) for key, part in labeled.select("key", "part").iter_rows()]
+    # an evaluation item helps to find gaps if its label came with it and it does not judge
+    finds = truth["item_id"].is_in(told) & ~pl.Series(judges(truth["content_id"]), dtype=pl.Boolean)
+    return truth.with_columns(unseen=(pl.col("split") == "eval") & ~pl.lit(finds))
 
 
 def _judge_turn(turn: int, truth: pl.DataFrame, tables: Tables, config: WheelConfig, encoder_id: str) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def _judge_turn(turn: int, truth: pl.DataFrame, tables: Tables, config: WheelCon
 
 def _accuracy(turn: int, arm: str, truth: pl.DataFrame, tables: Tables) -> float | None:
     predictions = tables.read("predictions", turn=turn).filter(pl.col("arm") == arm)
-    both = truth.filter(pl.col("split") == "eval").join(predictions, on="content_id")
+    both = truth.filter("unseen").join(predictions, on="content_id")
     share = both.select((pl.col("predicted") == pl.col("truth")).mean()).item()
     return None if share is None else round(float(share), 4)
 

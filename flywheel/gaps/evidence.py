@@ -66,18 +66,6 @@ def judge_cells(cells: Sequence[Cell], whole: Counts, target: TargetConfig | Non
     return [_judge(cell, whole, wanted.get(cell.expression), len(fitting)) for cell in fitting]
 
 
-def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the Wilson score interval of a rate (Wilson 1927); (0, 1) where nothing was seen."""
-    if n == 0:
-        return 0.0, 1.0
-    rate = successes / n
-    center = rate + z * z / (2 * n)
-    half = z * float(np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)))
-    scale = 1 + z * z / n
-    low, high = (center - half) / scale, (center + half) / scale
-    return max(0.0, min(rate, low)), min(1.0, max(rate, high))
-
-
 def _judge(cell: Cell, whole: Counts, target: float | None, tests: int) -> Evidence:
     inside = cell.counts
     expected, data_p = _label_deficit(cell, whole, target)

@@ -10,8 +10,9 @@ from flywheel.config import WheelConfig
 from flywheel.corpus import Corpus, load_corpus, members
 from flywheel.gaps.advice import advise
 from flywheel.gaps.cells import Counts, count_cells, totals
-from flywheel.gaps.evidence import Evidence, judge_cells, wilson
+from flywheel.gaps.evidence import Evidence, judge_cells
 from flywheel.identity import digest
+from flywheel.intervals import Interval, wilson
 from flywheel.records import empty
 from flywheel.tables import Tables
 
@@ -89,8 +90,7 @@ def _row(
     inside, counts = corpus.frame.filter(pl.Series(mask)), evidence.cell.counts
     advice = advise(evidence, inside, whole)
     is_data = kind == "data"
-    value = evidence.share if is_data else evidence.error
-    low, high = wilson(counts.labeled, whole.labeled) if is_data else wilson(counts.errors, counts.evaluated)
+    measured = wilson(counts.labeled, whole.labeled) if is_data else wilson(counts.errors, counts.evaluated)
     spec = config.budget
     return {
         "turn": turn,
@@ -101,12 +101,12 @@ def _row(
         "expression": evidence.cell.expression,
         "size": counts.pool,
         "labeled": counts.labeled,
-        "value": value,
+        "value": measured.value,
         "expected": evidence.expected if is_data else evidence.error_outside,
-        "low": low,
-        "high": high,
+        "low": measured.low,
+        "high": measured.high,
         "p_value": evidence.data_p if is_data else evidence.model_p,
-        "evidence": _in_words(is_data, evidence, low, high),
+        "evidence": _in_words(is_data, evidence, measured),
         "linked": [],
         "advice": advice.word,
         "advice_text": advice.text,
@@ -127,8 +127,8 @@ def _mostly(evidence: Evidence, inside: pl.DataFrame) -> str:
     return f", mostly '{likely['class.likely'][0]}'"
 
 
-def _in_words(is_data: bool, evidence: Evidence, low: float, high: float) -> str:
-    counts = evidence.cell.counts
+def _in_words(is_data: bool, evidence: Evidence, measured: Interval) -> str:
+    counts, low, high = evidence.cell.counts, measured.low, measured.high
     if is_data:
         return (
             f"{counts.labeled} labels are here, {evidence.share:.1%} of all ({low:.1%} to {high:.1%}), "

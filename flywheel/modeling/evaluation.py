@@ -9,7 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from flywheel.config import WheelConfig
-from flywheel.modeling.intervals import Interval, paired_difference, wilson
+from flywheel.corpus import judges
+from flywheel.intervals import Interval, paired_difference, wilson
 from flywheel.modeling.metrics import FLOOR, Judged, calibration_error, log_loss, macro_f1, with_interval
 from flywheel.modeling.slices import Slice, find_slices
 from flywheel.records import SCHEMAS, empty
@@ -25,7 +26,8 @@ DECIMALS = 6  # what sums differ in with the number of threads is rounded away
 def evaluate_models(tables: Tables, config: WheelConfig, turn: int) -> pl.DataFrame:
     """Write and return the `evaluations` rows of a turn (origin "turn-001").
 
-    Evaluation labels only. Each arm's model on each slice: `accuracy` (Wilson interval) and, from 20 rows on,
+    The judging half of the evaluation labels only (see `flywheel.corpus`). Each arm's model on each slice: `accuracy`
+    (Wilson interval) and, from 20 rows on,
     `macro_f1` (not on a single class), `log_loss` and `calibration_error` (bootstrap, seeded by the configuration).
     `baseline` is the same metric of the previous turn's deployed model on the same rows, null where there is none.
 
@@ -52,6 +54,7 @@ def evaluate_models(tables: Tables, config: WheelConfig, turn: int) -> pl.DataFr
 def _answers(tables: Tables, config: WheelConfig, turn: int) -> tuple[pl.DataFrame, dict[str, tuple[str, "_Answers"]]]:
     """Evaluation rows that every arm of the turn answered, and per arm its model's id and its answers on them."""
     labels = tables.read("training_sets", turn=turn).filter(pl.col("split") == "eval").select("content_id", "label")
+    labels = labels.filter(pl.Series(judges(labels["content_id"]), dtype=pl.Boolean))
     predictions = tables.read("predictions", turn=turn).join(labels, on="content_id", how="semi")
     deployed = predictions.filter(pl.col("arm") == "deployed")
     evaluation = labels.join(deployed, on="content_id", how="semi").sort("content_id")

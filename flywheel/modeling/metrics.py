@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flywheel.modeling.intervals import Floats, Interval, bootstrap_counts, percentile_interval
+from flywheel.intervals import Floats, Interval, bootstrap_counts, percentile_interval
 
 BINS = 10
 FLOOR = 1e-7  # a probability below this counts as this in the log loss

@@ -97,8 +97,7 @@ def model_path(model_id: str) -> str:
 
 def head_options(config: ModelConfig) -> HeadOptions:
     """Return how the configuration wants heads trained; a penalty it does not state is cross-validated."""
-    stated = "weight_decay" in config.model_fields_set
-    return HeadOptions(config.weight_decay if stated else None, config.epochs, config.seed)
+    return HeadOptions(config.weight_decay, config.iterations, config.seed)
 
 
 def _examples(tables: Tables, training: pl.DataFrame, space: ContentSpace, turn: int) -> dict[str, pl.DataFrame]:

@@ -67,8 +67,9 @@ def choose_batch(tables: Tables, config: WheelConfig, encoder_id: str, turn: int
 
 def pick_evaluation(corpus: Corpus, config: WheelConfig) -> list[Pick]:
     """Draw what the evaluation set lacks, at random from the evaluation split."""
-    wanted = config.budget.evaluation_labels - int((corpus.labeled & ~corpus.trainable).sum())
-    rows = _shuffled(corpus, ~corpus.labeled & ~corpus.trainable, "evaluation")[: max(0, wanted)]
+    has_label = corpus.labeled | corpus.frame["judges"].to_numpy()
+    wanted = config.budget.evaluation_labels - int((has_label & ~corpus.trainable).sum())
+    rows = _shuffled(corpus, ~has_label & ~corpus.trainable, "evaluation")[: max(0, wanted)]
     reason = "drawn at random for the evaluation set"
     return [Pick(int(row), "evaluation", "random", 0.0, reason) for row in rows]
 

@@ -50,6 +50,7 @@ def corpus(
             "split": np.where(is_eval, "eval", "pool").tolist(),
             "label": label,
             "agreement": [1.0 if given else None for given in label],
+            "judges": [False] * size,
             "predicted": said if predicted else nothing.cast(pl.String),
             "confidence": [0.8] * size if predicted else nothing.cast(pl.Float64),
             "margin": [0.6] * size if predicted else nothing.cast(pl.Float64),

@@ -10,7 +10,6 @@ from flywheel.config import TargetConfig
 from flywheel.corpus import Corpus, likely_classes, members
 from flywheel.errors import ConfigError
 from flywheel.gaps.cells import count_cells, totals
-from flywheel.gaps.evidence import wilson
 from flywheel.gaps.report import find_gaps
 from tests.unit.corpora import corpus, wheel_config
 
@@ -154,11 +153,3 @@ def test_likely_classes_follow_the_nearest_labels() -> None:
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
     assert likely_classes(vectors, ["cat", None, "dog", None]) == ["cat", "cat", "dog", "dog"]
     assert likely_classes(vectors, [None] * 4) == [None] * 4
-
-
-def test_wilson_matches_published_values() -> None:
-    # Newcombe 1998, table I, score interval without continuity correction: 81 of 263, 15 of 148, 0 of 20
-    assert np.allclose(wilson(81, 263), (0.2553, 0.3662), atol=1e-4)
-    assert np.allclose(wilson(15, 148), (0.0624, 0.1605), atol=1e-4)
-    assert np.allclose(wilson(0, 20), (0.0, 0.1611), atol=1e-4)
-    assert wilson(0, 0) == (0.0, 1.0)
