@@ -5,23 +5,26 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flywheel.corpus import judges
+from flywheel.intervals import bootstrap_counts
 from flywheel.modeling import build_training_set, evaluate_models, paired_difference, train_models, wilson
-from flywheel.modeling.intervals import bootstrap_counts
 from flywheel.modeling.metrics import Judged, calibration_error, log_loss, macro_f1, with_interval
 from tests.unit.modeling_world import ENCODER, World, frame
 
-SEED = [number for number in range(45, 75) if number % 3 != 2]  # no emu: the gap
-CHOSEN = [47, 50, 53, 56, 59, 62]  # only emus
-RANDOM = [75, 76, 78, 79, 81, 82]  # no emu
+EVALUATION = 90  # half of them judge
+SEED = [number for number in range(90, 120) if number % 3 != 2]  # no emu: the gap
+CHOSEN = [92, 95, 98, 101, 104, 107]  # only emus
+RANDOM = [120, 121, 123, 124, 126, 127]  # no emu
+JUDGES = [n for n in range(EVALUATION) if judges(pl.Series([f"c{n:04d}"]))[0]]
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """The seed lacks a class; the chosen arm of turn 1 fills it, the random one does not."""
-    world = World(tmp_path)
+    world = World(tmp_path, count=165, evaluation=EVALUATION)
     world.arrive()
     world.choose(0, "seed", SEED)
-    world.label(0, [*range(45), *SEED])
+    world.label(0, [*range(EVALUATION), *SEED])
     world.choose(1, "chosen", CHOSEN)
     world.choose(1, "random", RANDOM)
     world.label(1, [*CHOSEN, *RANDOM])
@@ -41,13 +44,14 @@ def one(rows: pl.DataFrame, arm: str, part: str, metric: str) -> dict[str, Any]:
     return found.row(0, named=True)
 
 
-def test_accuracy_is_measured_on_evaluation_labels_only(world: World) -> None:
+def test_accuracy_is_measured_on_the_judging_half_of_evaluation_labels(world: World) -> None:
     rows = turn(world, 0)
-    predictions = world.tables.read("predictions", turn=0).sort("content_id").head(45)
-    right = (predictions["predicted"] == pl.Series(world.truth[:45])).sum()
+    predictions = world.tables.read("predictions", turn=0).sort("content_id")["predicted"].gather(JUDGES)
+    right, n = (predictions == pl.Series(world.truth).gather(JUDGES)).sum(), len(JUDGES)
     row = one(rows, "deployed", "all", "accuracy")
-    assert row["n"] == 45 and row["value"] == pytest.approx(right / 45, abs=1e-6)
-    assert (row["low"], row["high"]) == pytest.approx((wilson(right, 45).low, wilson(right, 45).high), abs=1e-6)
+    assert 30 < n < 60
+    assert row["n"] == n and row["value"] == pytest.approx(right / n, abs=1e-6)
+    assert (row["low"], row["high"]) == pytest.approx((wilson(right, n).low, wilson(right, n).high), abs=1e-6)
     assert row["origin"] == "turn-000" and row["baseline"] is None
     assert set(rows["arm"]) == {"deployed"}
     assert world.tables.read("evaluations", origin="turn-000").height == rows.height
@@ -85,7 +89,7 @@ def test_gaps_of_this_turn_and_before_and_large_clusters_are_slices(world: World
         known = world.tables.read("gaps", turn=number)
         row = {"turn": number, "gap_id": gap, "rank": 1, "predicate": f"words of {gap}", "expression": expression}
         world.tables.replace("gaps", pl.concat([known, frame("gaps", [row | common])]), turn=number)
-    place = [("big", n) for n in range(30)] + [("small", n) for n in range(30, 45)]
+    place = [("big", n) for n in range(70)] + [("small", n) for n in range(70, EVALUATION)]
     rows = [
         {"modality": "image", "content_id": f"c{n:04d}", "level": 0, "cluster_id": name, "distance": 0.1}
         for name, n in place
@@ -99,9 +103,9 @@ def test_gaps_of_this_turn_and_before_and_large_clusters_are_slices(world: World
     turn(world, 0)
     found = turn(world, 1).filter(pl.col("metric") == "accuracy", pl.col("arm") == "deployed")
     sizes = {name: (predicate, n) for name, predicate, n in found.select("slice", "predicate", "n").iter_rows()}
-    assert sizes["gap:g0"] == ("words of g0", 22)
-    assert sizes["gap:g1"] == ("words of g1", 15)
-    assert sizes["cluster:big"] == ("in cluster “big things”", 30)
+    assert sizes["gap:g0"] == ("words of g0", sum(n % 2 == 1 for n in JUDGES))
+    assert sizes["gap:g1"] == ("words of g1", sum(world.truth[n] == "emu" for n in JUDGES))
+    assert sizes["cluster:big"] == ("in cluster “big things”", sum(n < 70 for n in JUDGES))
     assert not {"gap:g2", "cluster:small"} & set(sizes)
 
 
