@@ -1,0 +1,347 @@
+"""`flywheel dev`: what the Dagster UI lists, what its buttons do, and how the sensors turn the wheel by themselves.
+
+One real server on a tiny wheel. Its story is told by fixtures: an empty wheel; data lands; a person materializes
+everything by hand; then the sensors turn the wheel up to a person's approval and, after it, to the evaluation.
+"""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel.feedback import Waiting, alerts_path, waiting_for
+from flywheel.vendors import SimulatedVendor, open_vendor
+from tests.assets.test_definitions import BLOCKING, STATIONS, TOLD
+from tests.assets.tiny_wheel import TinyWheel, build_wheel
+from tests.checkout import tool
+from tests.dev_server import REPOSITORY, DevServer, run_dev
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+
+HAPPENINGS = {"objects_arrived", "turn_due", "batch_approved", "labels_returned", "metrics_reported", "run_failed"}
+GRAPH = "inside_the_graph"  # the sensor of the automation conditions
+ARRIVAL = ["raw/raw_data", "embeddings/embeddings"]
+CORPUS = [f"structure/{name}" for name in STATIONS["structure"]] + ["index/vector_index"]
+TURN = [f"{station}/{name}" for station in ("gaps", "labeling", "quality", "modeling") for name in STATIONS[station]]
+FIRST, SECOND, LABELED = 48, 12, 30
+
+NODES = """
+{ assetNodes {
+    assetKey { path } groupName kinds description owners { ... on TeamAssetOwner { team } }
+    partitionDefinition { dimensionTypes { dynamicPartitionsDefinitionName } }
+    assetChecksOrError { ... on AssetChecks { checks { name description blocking } } }
+} }
+"""
+SENSORS = """
+query Sensors($repository: RepositorySelector!) {
+  sensorsOrError(repositorySelector: $repository) { ... on Sensors { results {
+    name description
+    sensorState { id status ticks(limit: 10) {
+      status skipReason error { message } runIds
+      dynamicPartitionsRequestResults { partitionsDefName partitionKeys type }
+    } }
+  } } }
+}
+"""
+STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { ... on StopSensorMutationResult { __typename } } }"
+START = """
+mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { ... on Sensor { name } } }
+"""
+PARTITIONS = """
+query Partitions($keys: [AssetKeyInput!]!) { assetNodes(assetKeys: $keys) { partitionKeys } }
+"""
+ADD_PARTITION = """
+mutation Add($repository: RepositorySelector!, $set: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $set, partitionKey: $key) { __typename }
+}
+"""
+MADE = """
+query Made($keys: [AssetKeyInput!]!, $partitions: [String!]) {
+  assetNodes(assetKeys: $keys) { assetMaterializations(limit: 1, partitions: $partitions) {
+    runId
+    metadataEntries {
+      label
+      ... on IntMetadataEntry { intValue }
+      ... on FloatMetadataEntry { floatValue }
+      ... on MarkdownMetadataEntry { mdStr }
+      ... on PathMetadataEntry { path }
+      ... on BoolMetadataEntry { boolValue }
+      ... on TextMetadataEntry { text }
+    }
+  } }
+}
+"""
+CHECKED = """
+query Checked($id: ID!) { runOrError(runId: $id) { ... on Run { eventConnection(limit: 1000) { events {
+  ... on AssetCheckEvaluationEvent { evaluation { checkName success partition } }
+} } } } }
+"""
+
+
+@dataclass
+class Dev:
+    """A server and its wheel."""
+
+    server: DevServer
+    wheel: TinyWheel
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        return {"/".join(node["assetKey"]["path"]): node for node in self.server.ask(NODES)["assetNodes"]}
+
+    def sensors(self) -> dict[str, dict[str, Any]]:
+        answer = self.server.ask(SENSORS, repository=REPOSITORY)["sensorsOrError"]["results"]
+        return {sensor["name"]: sensor for sensor in answer}
+
+    def ticks(self, sensor: str, status: str) -> list[dict[str, Any]]:
+        """A sensor's last ticks of a status, newest first."""
+        state = self.sensors()[sensor]["sensorState"]
+        assert not [tick for tick in state["ticks"] if tick["error"]], state["ticks"]
+        return [tick for tick in state["ticks"] if tick["status"] == status]
+
+    def skips(self, sensor: str, words: str, seconds: float = 90) -> None:
+        """Wait until a sensor asks for nothing and gives this reason."""
+
+        def said() -> bool | None:
+            reasons = [str(tick["skipReason"]) for tick in self.ticks(sensor, "SKIPPED")]
+            return any(words in reason for reason in reasons) or None
+
+        self.server.until(said, f"{sensor} skips since '{words}'", seconds)
+
+    def asks(self, sensor: str, seconds: float = 90) -> dict[str, Any]:
+        """Wait until a sensor asks for something; return the newest tick that did."""
+        return self.server.until(lambda: next(iter(self.ticks(sensor, "SUCCESS")), None), f"{sensor} asks", seconds)
+
+    def switch(self, sensors: set[str], on: bool) -> None:
+        """Do what the switches in the UI do."""
+        for name in sorted(sensors):
+            if on:
+                self.server.ask(START, sensor={**REPOSITORY, "sensorName": name})
+            else:
+                self.server.ask(STOP, id=self.sensors()[name]["sensorState"]["id"])
+
+    def partitions(self, asset: str) -> list[str]:
+        return self.server.ask(PARTITIONS, keys=[{"path": asset.split("/")}])["assetNodes"][0]["partitionKeys"]
+
+    def made(self, asset: str, partition: str | None = None) -> dict[str, Any] | None:
+        """The metadata of an asset's latest materialization; None if there is none."""
+        partitions = [partition] if partition else None
+        nodes = self.server.ask(MADE, keys=[{"path": asset.split("/")}], partitions=partitions)["assetNodes"]
+        events = nodes[0]["assetMaterializations"]
+        return plain(events[0]["metadataEntries"]) if events else None
+
+    def materialize(self, assets: list[str], partition: str | None = None) -> dict[str, bool]:
+        """Materialize by hand and wait; return the checks that were evaluated, and whether each passed."""
+        run = self.server.materialize(assets, partition)
+        self.server.finish(run, 300)
+        events = self.server.ask(CHECKED, id=run)["runOrError"]["eventConnection"]["events"]
+        found = [event["evaluation"] for event in events if event]
+        assert all(check["partition"] == partition for check in found)
+        return {check["checkName"]: check["success"] for check in found}
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `flywheel` beside the server."""
+        command = [tool("flywheel"), *arguments, "--config", self.wheel.config_path]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
+
+
+def plain(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Metadata as label -> value."""
+    return {
+        entry["label"]: next(value for name, value in entry.items() if name != "label" and value is not None)
+        for entry in entries
+    }
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
+    """The server on a wheel where nothing has arrived; nothing is approved by itself."""
+    folder = tmp_path_factory.mktemp("dev")
+    wheel = build_wheel(
+        folder / "wheel",
+        budget={"auto_approve": False, "labels_per_turn": 6, "evaluation_labels": 0, "evaluation_share": 0.3},
+        triggers={"new_items": SECOND, "inbox": str(folder / "inbox")},
+    )
+    (folder / "inbox").mkdir()
+    with run_dev(Path(wheel.config_path), folder / "dev.log") as server:
+        yield Dev(server, wheel)
+
+
+@pytest.fixture(scope="module")
+def reasons(empty: Dev) -> dict[str, str]:
+    """Why each of the six asks for nothing as long as nothing has arrived."""
+
+    def all_said() -> dict[str, str] | None:
+        said = {name: empty.ticks(name, "SKIPPED") for name in HAPPENINGS}
+        return {name: ticks[0]["skipReason"] for name, ticks in said.items()} if all(said.values()) else None
+
+    return empty.server.until(all_said, "every sensor has ticked")
+
+
+@pytest.fixture(scope="module")
+def arrived(empty: Dev, reasons: dict[str, str]) -> Dev:
+    """The first portion landed; only `objects_arrived` is switched on, and has taken it in."""
+    empty.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=False)
+    empty.wheel.add(0, FIRST, labeled=LABELED)
+    requested = empty.asks("objects_arrived")
+    assert [
+        (found["partitionsDefName"], found["partitionKeys"]) for found in requested["dynamicPartitionsRequestResults"]
+    ] == [("arrivals", ["arrival-00001"])]
+    [run] = requested["runIds"]
+    empty.server.finish(run, 300)
+    return empty
+
+
+@pytest.fixture(scope="module")
+def by_hand(arrived: Dev) -> tuple[Dev, dict[str, bool]]:
+    """A person materialized the arrival again, what is corpus-wide, and turn 0; and which checks that evaluated."""
+    added = arrived.server.ask(ADD_PARTITION, repository=REPOSITORY, set="turns", key="turn-000")
+    assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
+    checks = arrived.materialize(ARRIVAL, "arrival-00001")
+    checks |= arrived.materialize(CORPUS)
+    checks |= arrived.materialize(TURN, "turn-000")
+    return arrived, checks
+
+
+@pytest.fixture(scope="module")
+def waiting(by_hand: tuple[Dev, dict[str, bool]]) -> Dev:
+    """All sensors are on again and the second portion landed: the wheel turns up to a person's approval."""
+    dev = by_hand[0]
+    dev.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=True)
+    dev.wheel.add(FIRST, SECOND)
+    dev.skips("batch_approved", "waiting for `flywheel approve` of turn 1", 300)
+    return dev
+
+
+@pytest.fixture(scope="module")
+def closed(waiting: Dev) -> Dev:
+    """A person approved the batch of turn 1 in a terminal, and the wheel went on to its evaluation."""
+    done = waiting.command("approve", "1", "--author", "Ada", "--note", "looks right")
+    assert done.returncode == 0, done.stderr
+    waiting.server.until(lambda: waiting.made("modeling/model_eval", "turn-001"), "turn 1 is evaluated", 400)
+    return waiting
+
+
+def test_every_asset_is_listed_with_what_it_is(empty: Dev) -> None:
+    nodes = empty.nodes()
+    assert set(nodes) == {*ARRIVAL, *CORPUS, *TURN}
+    for key, node in nodes.items():
+        assert node["groupName"] == key.split("/")[0]
+        assert node["kinds"] and node["owners"]
+        assert node["description"].startswith(("One row is ", "One point is "))
+
+
+def test_arrivals_and_turns_are_the_partition_sets(empty: Dev) -> None:
+    for key, node in empty.nodes().items():
+        definition = node["partitionDefinition"]
+        found = definition and [one["dynamicPartitionsDefinitionName"] for one in definition["dimensionTypes"]]
+        assert found == (["arrivals"] if key in ARRIVAL else ["turns"] if key in TURN else None), key
+
+
+def test_checks_are_listed_under_their_assets(empty: Dev) -> None:
+    checks = {check["name"]: check for node in empty.nodes().values() for check in node["assetChecksOrError"]["checks"]}
+    assert set(checks) == BLOCKING | TOLD
+    assert {name for name, check in checks.items() if check["blocking"]} == BLOCKING
+    assert all(check["description"] for check in checks.values())
+
+
+def test_sensors_run_and_say_why_they_ask_for_nothing(empty: Dev, reasons: dict[str, str]) -> None:
+    sensors = empty.sensors()
+    assert set(sensors) == HAPPENINGS | {GRAPH}
+    assert all(sensor["description"] for sensor in sensors.values())
+    expected = {
+        "objects_arrived": "nothing new in 'photos'; 0 arrivals so far",
+        "turn_due": "nothing has arrived",
+        "batch_approved": "no batch waits",
+        "labels_returned": "no job is at the vendor",
+        "metrics_reported": "no report waits in",
+    }
+    for name, words in expected.items():
+        assert words in reasons[name]
+    assert reasons["run_failed"]  # Dagster's own words
+
+
+def test_an_arrival_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
+    dev, checks = by_hand
+    assert dev.partitions("raw/raw_data") == ["arrival-00001"]
+    items = dev.made("raw/raw_data", "arrival-00001")
+    assert items is not None
+    assert (items["dagster/row_count"], items["labels"], items["quarantined"]) == (FIRST, LABELED, 0)
+    assert "| 000.png |" in items["items"]
+    assert items["table"] == dev.wheel.tables.uri("items")
+    vectors = dev.made("embeddings/embeddings", "arrival-00001")
+    assert vectors is not None
+    assert (vectors["dagster/row_count"], vectors["encoded"], vectors["reused"]) == (FIRST, 0, FIRST)  # the second time
+    assert checks["every_object_is_accounted_for"] and checks["every_item_has_one_embedding"]
+
+
+def test_what_is_corpus_wide_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
+    dev, checks = by_hand
+    for asset in ("index/vector_index", "structure/neighbor_graph", "structure/data_map"):
+        made = dev.made(asset)
+        assert made is not None and made["dagster/row_count"] == FIRST, asset
+    names = dev.made("structure/clusters")
+    assert names is not None and names["names"].startswith("| modality | level | name | size | event |")
+    picture = (dev.made("structure/data_map") or {})["map of images"]
+    assert picture.startswith("![map of images](data:image/png;base64,iVBOR")
+    assert checks["index_matches_the_tables"]
+
+
+def test_turn_0_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
+    dev, checks = by_hand
+    assert dev.partitions("modeling/model") == ["turn-000"]
+    assert all(dev.made(asset, "turn-000") for asset in TURN)
+    labels = dev.made("quality/label_quality", "turn-000")
+    assert labels is not None and labels["dagster/row_count"] == LABELED
+    evaluated = dev.made("modeling/model_eval", "turn-000")
+    assert evaluated is not None
+    assert 0.5 < evaluated["accuracy, deployed"] <= 1
+    assert evaluated["metrics"].startswith("| arm | slice | metric | value |")
+    for plot in ("accuracy per slice", "reliability"):
+        assert evaluated[plot].startswith(f"![{plot}](data:image/png;base64,iVBOR")
+    assert checks.keys() == BLOCKING | TOLD
+    assert all(checks[name] for name in BLOCKING)
+    assert waiting_for(dev.wheel.tables, dev.wheel.config, 0) is Waiting.closed
+
+
+def test_what_landed_starts_a_turn_that_waits_for_a_person(waiting: Dev) -> None:
+    assert waiting.partitions("raw/raw_data") == ["arrival-00001", "arrival-00002"]
+    assert waiting.partitions("gaps/gap_report") == ["turn-000", "turn-001"]
+    turn = waiting.wheel.tables.read("turns", turn=1).row(0, named=True)
+    assert turn["trigger"] == "new-data"
+    assert turn["reason"] == f"{SECOND} items are new since turn 0, {SECOND} start a turn"
+    batch = waiting.made("labeling/labeling_batch", "turn-001")
+    assert batch is not None and batch["approved"] is False and batch["cost"] > 0
+    assert waiting.wheel.tables.read("jobs", turn=1).is_empty()
+    assert waiting.made("labeling/labeling_job", "turn-001") is None
+
+
+def test_the_button_orders_nothing_that_nobody_approved(waiting: Dev) -> None:
+    run = waiting.server.materialize(["labeling/labeling_job"], "turn-001")
+    with pytest.raises(AssertionError, match="FAILURE"):
+        waiting.server.finish(run)
+    assert waiting.wheel.tables.read("jobs", turn=1).is_empty()
+    path = alerts_path(waiting.wheel.config)
+    waiting.server.until(lambda: path.exists() or None, "an alert tells of the failed run")
+    assert [json.loads(line)["run_id"] for line in path.read_text().splitlines()] == [run]
+    assert waiting.asks("run_failed")
+
+
+def test_approval_lets_the_turn_go_on_to_its_evaluation(closed: Dev) -> None:
+    vendor = open_vendor(closed.wheel.config)
+    assert isinstance(vendor, SimulatedVendor)
+    [order] = vendor.orders()
+    [job] = closed.wheel.tables.read("jobs", turn=1).iter_rows(named=True)
+    assert (job["state"], job["tasks"]) == ("returned", order.tasks)
+    answers = closed.made("labeling/annotations", "turn-001")
+    assert answers is not None and answers["dagster/row_count"] == order.tasks * order.votes
+    assert waiting_for(closed.wheel.tables, closed.wheel.config, 1) is Waiting.closed
+    assert all(closed.made(asset, "turn-001") for asset in TURN)
+
+
+def test_each_happening_asks_once(closed: Dev) -> None:
+    asked = {name: len(closed.ticks(name, "SUCCESS")) for name in HAPPENINGS}
+    assert asked["turn_due"] == asked["batch_approved"] == asked["labels_returned"] == 1
