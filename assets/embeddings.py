@@ -13,6 +13,7 @@ from assets.running import explained
 from assets.shown import place, preview
 from flywheel.encoders import Encoder, embed_arrival
 from flywheel.objects import Source
+from flywheel.raw import current_items
 from flywheel.tables import Tables
 
 progress = logging.getLogger("flywheel.progress")
@@ -65,8 +66,8 @@ def every_item_has_one_embedding(
     tables: dg.ResourceParam[Tables],
     encoders: dg.ResourceParam[dict[str, Encoder]],
 ) -> dg.AssetCheckResult:
-    """Each content of the arrival has exactly one vector of its modality's encoder, or a quarantine row."""
-    found = embedding_counts(tables, encoders, context.partition_key)
+    """Each content of the arrival's items has exactly one vector by its modality's encoder."""
+    found = embedding_counts(tables, encoders).filter(pl.col("arrival") == context.partition_key)
     wrong = found.filter(pl.col("vectors") != 1)
     return dg.AssetCheckResult(
         passed=wrong.is_empty(),
@@ -88,25 +89,22 @@ class _Pace:
             progress.info("%s: %s of %s contents embedded", self._arrival, f"{done:,}", f"{total:,}")
 
 
-def embedding_counts(tables: Tables, encoders: dict[str, Encoder], arrival: str) -> pl.DataFrame:
-    """Return how many vectors each content of an arrival has: columns content_id, modality, vectors."""
+def embedding_counts(tables: Tables, encoders: dict[str, Encoder]) -> pl.DataFrame:
+    """Return how many vectors each content of each arrival's current items has by its modality's encoder.
+
+    Columns arrival, content_id, modality, vectors; sorted by the first two. What a later arrival replaced before it
+    was embedded is no longer current and needs no vector.
+    """
     names = pl.LazyFrame(
         {"modality": list(encoders), "encoder_id": [encoder.id for encoder in encoders.values()]},
         schema={"modality": pl.String, "encoder_id": pl.String},
     )
-    refused = tables.scan("quarantine").filter(pl.col("content_id") != "").select("content_id")
-    contents = (
-        tables.scan("items")
-        .filter(pl.col("arrival") == arrival, pl.col("status") == "active")
-        .select("content_id", "modality")
-        .unique()
-        .join(refused, on="content_id", how="anti")
-        .join(names, on="modality", how="left")
-    )
     stored = tables.scan("embeddings").group_by("content_id", "encoder_id").len("vectors")
+    contents = current_items(tables).lazy().select("arrival", "content_id", "modality").unique()
     return (
-        contents.join(stored, on=["content_id", "encoder_id"], how="left")
-        .select("content_id", "modality", pl.col("vectors").fill_null(0))
-        .sort("content_id")
+        contents.join(names, on="modality", how="left")
+        .join(stored, on=["content_id", "encoder_id"], how="left")
+        .select("arrival", "content_id", "modality", pl.col("vectors").fill_null(0))
+        .sort("arrival", "content_id")
         .collect()
     )

@@ -2,7 +2,6 @@
 
 import dagster as dg
 import polars as pl
-from flywheel.quality import derive_labels
 
 from assets.automation import once_per_turn
 from assets.labeling import annotations
@@ -10,6 +9,7 @@ from assets.partitions import turns
 from assets.running import station
 from assets.shown import counted, place, preview
 from flywheel.config import WheelConfig
+from flywheel.quality import derive_labels
 from flywheel.tables import Tables
 from flywheel.turns import turn_number
 

@@ -122,8 +122,8 @@ class _Driver:
             max_objects=triggers.max_arrival_items,
         )
         self.instance.add_dynamic_partitions(str(arrivals.name), known)
-        embedded = self.instance.get_materialized_partitions(embeddings.key)
-        new = [arrival for arrival in known if arrival not in embedded or not self._is_embedded(arrival)]
+        done = self.instance.get_materialized_partitions(embeddings.key) - self._behind()
+        new = [arrival for arrival in known if arrival not in done]
         refused = tuple(arrival for arrival in new if not self._arrival(arrival))
         if not new:
             self.announce(f"Nothing new has arrived since {known[-1]}." if known else "No data has arrived.")
@@ -203,9 +203,10 @@ class _Driver:
             f"and nobody approved that yet.{rejected} Look at it and run `flywheel approve {turn}`, then run again"
         )
 
-    def _is_embedded(self, arrival: str) -> bool:
-        counts = embedding_counts(self.tables, self.encoders, arrival)
-        return counts.filter(pl.col("vectors") != 1).is_empty()
+    def _behind(self) -> set[str]:
+        """Arrivals with contents that have no vector yet (a killed process)."""
+        counts = embedding_counts(self.tables, self.encoders)
+        return set(counts.filter(pl.col("vectors") == 0)["arrival"])
 
     def _is_corpus_behind(self) -> bool:
         """Whether something corpus-wide was made before the newest embeddings, or never (a killed process)."""

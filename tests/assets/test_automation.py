@@ -132,25 +132,12 @@ def test_an_arrival_that_is_mended_goes_through(graph: Graph) -> None:
     assert ("embeddings", ARRIVALS[0]) in graph.settle()
 
 
-def test_a_turn_stops_where_money_would_be_spent(graph: Graph) -> None:
+def test_a_turn_goes_on_by_itself_except_where_money_or_people_are_asked(graph: Graph) -> None:
     corpus(graph)
     graph.open_turns(TURNS[0])
     assert graph.settle() == {("gap_report", TURNS[0]), ("labeling_batch", TURNS[0])}
-
-
-def test_what_is_asked_of_people_never_starts_by_itself(graph: Graph) -> None:
-    corpus(graph)
-    graph.open_turns(TURNS[0])
-    graph.settle()
     graph.make(JOB, TURNS[0])
     assert graph.settle() == set()
-
-
-def test_answers_are_carried_through_to_the_evaluation(graph: Graph) -> None:
-    corpus(graph)
-    graph.open_turns(TURNS[0])
-    graph.settle()
-    graph.make(JOB, TURNS[0])
     graph.make(ANNOTATIONS, TURNS[0])
     names = ("label_quality", "training_set", "model", "model_eval")
     assert graph.settle() == {(name, TURNS[0]) for name in names}

@@ -22,7 +22,11 @@ from flywheel.turns import close_turn, open_turn, read_turn, record_station
 from tests.labeling_world import World, make_world
 
 NOW = datetime.now(UTC)
-LATER = NOW + timedelta(minutes=5)
+
+
+def later() -> datetime:
+    """A moment after everything that has happened so far."""
+    return datetime.now(UTC) + timedelta(minutes=5)
 
 
 @pytest.fixture
@@ -113,8 +117,8 @@ def start(world: World, decision: Decision) -> int:
     return turn
 
 
-def decide(world: World, now: datetime = LATER) -> Decision:
-    return turn_due(world.tables, world.config, now)
+def decide(world: World, now: datetime | None = None) -> Decision:
+    return turn_due(world.tables, world.config, now or later())
 
 
 def test_enough_new_items_start_a_turn(world: World) -> None:
@@ -151,7 +155,7 @@ def test_no_more_turns_a_day_than_allowed(world: World) -> None:
     refused = decide(world)
     assert not refused.start
     assert refused.reason.endswith("but 1 turns were opened in the last 24 hours, at most 1 may be")
-    assert decide(world, NOW + timedelta(days=1, minutes=1)).start
+    assert decide(world, later() + timedelta(days=1)).start
 
 
 def test_open_money_stays_below_its_limit(world: World) -> None:
@@ -163,7 +167,7 @@ def test_open_money_stays_below_its_limit(world: World) -> None:
     world.tables.overwrite("clusters", world.tables.read("clusters").with_columns(generation=pl.lit("h")))
     configure(world, new_items=1, max_turns_per_day=9)
     close_turn(world.tables, 1, snapshot={})
-    report(world, 0.5, 0.9, LATER)
+    report(world, 0.5, 0.9, later())
     assert open_money(world.tables) == 2.5
     assert planned_money(world.config, 2) == pytest.approx(1.0)
     assert decide(world).reason.endswith(
@@ -175,7 +179,7 @@ def test_open_money_stays_below_its_limit(world: World) -> None:
 
 def test_a_turn_that_is_at_work_comes_first(world: World) -> None:
     open_turn(world.tables, 1, trigger="t", reason="r", budget=5.0)
-    report(world, 0.5, 0.9, LATER)
+    report(world, 0.5, 0.9, later())
     assert decide(world).reason.endswith("but turn 1 is still at work (next: batch)")
 
 
@@ -184,7 +188,7 @@ def test_a_batch_that_waits_for_a_person_comes_first(world: World) -> None:
     open_turn(world.tables, 1, trigger="t", reason="r", budget=5.0)
     record_station(world.tables, 1, "labeling_batch", 1.0)
     world.choose(range(2), turn=1, arm="chosen")
-    report(world, 0.5, 0.9, LATER)
+    report(world, 0.5, 0.9, later())
     assert decide(world).reason.endswith("but turn 1 waits for `flywheel approve`")
 
 
@@ -193,14 +197,14 @@ def test_a_slow_vendor_does_not_stop_the_wheel(world: World) -> None:
     record_station(world.tables, 1, "labeling_batch", 1.0)
     world.choose(range(2), turn=1, arm="chosen")
     add_job(world, 1, "submitted", 1.0)
-    report(world, 0.5, 0.9, LATER)
+    report(world, 0.5, 0.9, later())
     assert waiting_for(world.tables, world.config, 1) is Waiting.answers
     assert decide(world).start
 
 
 def test_a_fallen_metric_starts_a_turn_and_names_itself(world: World) -> None:
     place(world, 1)
-    report(world, 0.88, 0.91, LATER)
+    report(world, 0.88, 0.91, later())
     found = decide(world)
     assert (found.start, found.trigger) == (True, "metric:accuracy@night")
     assert "accuracy on 'night' went from 0.910 to 0.880" in found.reason
@@ -209,21 +213,21 @@ def test_a_fallen_metric_starts_a_turn_and_names_itself(world: World) -> None:
 @pytest.mark.parametrize(("value", "starts"), [(0.895, False), (0.889, True), (0.95, False)])
 def test_a_small_fall_is_no_reason(world: World, value: float, starts: bool) -> None:
     place(world, 1)
-    report(world, value, 0.91, LATER)
+    report(world, value, 0.91, later())
     assert decide(world).start == starts
 
 
 def test_of_an_error_a_rise_is_the_fall(world: World) -> None:
     place(world, 1)
-    report(world, 0.05, 0.10, LATER, metric="error_rate")
+    report(world, 0.05, 0.10, later(), metric="error_rate")
     assert not decide(world).start
-    report(world, 0.15, 0.10, LATER, metric="error_rate")
+    report(world, 0.15, 0.10, later(), metric="error_rate")
     assert decide(world).start
 
 
 def test_without_a_base_line_our_own_value_is_the_measure(world: World) -> None:
     place(world, 1)
-    report(world, 0.80, None, LATER)
+    report(world, 0.80, None, later())
     assert not decide(world).start
     origin = "turn-000"
     evaluate(world, 0, 0.90, None)
@@ -235,7 +239,7 @@ def test_without_a_base_line_our_own_value_is_the_measure(world: World) -> None:
 def test_a_metric_that_fired_waits_until_it_recovered(world: World) -> None:
     place(world, 1)
     configure(world, max_turns_per_day=99)
-    report(world, 0.85, 0.91, LATER)
+    report(world, 0.85, 0.91, later())
     turn = start(world, decide(world))
     opened = read_turn(world.tables, turn).opened_at
     report(world, 0.85, 0.91, opened + timedelta(hours=1))
