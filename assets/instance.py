@@ -72,3 +72,13 @@ def _bury(instance: dg.DagsterInstance, config: WheelConfig) -> None:
     """A killed process leaves its run 'in progress' for ever, and automation waits for what is in progress."""
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags=driver_tags(config))):
         instance.report_run_failed(run, "the process that ran it was killed; the next one repeated its work")
+    _free_pools(instance)
+
+
+def _free_pools(instance: dg.DagsterInstance) -> None:
+    """A run that was killed within a pool keeps its slot, and the next step in that pool would wait for ever."""
+    storage = instance.event_log_storage
+    for run_id in storage.get_concurrency_run_ids():
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)
