@@ -7,6 +7,7 @@ from assets.automation import per_corpus_change
 from assets.embeddings import embeddings
 from assets.running import explained
 from assets.structure import clusters
+from flywheel.config import WheelConfig
 from flywheel.encoders import Encoder
 from flywheel.index import VectorIndex, refresh_index
 from flywheel.raw import current_items
@@ -26,6 +27,7 @@ POOL = "vector_index"  # whatever opens the embedded index: it belongs to one pr
     code_version="1",
 )
 def vector_index(
+    wheel: dg.ResourceParam[WheelConfig],
     tables: dg.ResourceParam[Tables],
     encoders: dg.ResourceParam[dict[str, Encoder]],
     vector_index: dg.ResourceParam[VectorIndex],
@@ -39,6 +41,7 @@ def vector_index(
             "written": report.upserted,
             "removed": report.deleted,
             "stood already": report.unchanged,
+            "index": f"{wheel.index.kind}: {wheel.index.collection if wheel.index.kind == 'server' else wheel.cache}",
         }
     )
 

@@ -6,7 +6,6 @@ with the unfinished turn. Repeating a station is safe; it writes the same rows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 import dagster as dg
@@ -20,6 +19,7 @@ from assets.instance import driver_tags, open_instance
 from assets.labeling import annotations, batch_cost, labeling_batch, labeling_job
 from assets.modeling import model, model_eval, training_set
 from assets.partitions import arrivals, turns
+from assets.planning import plan
 from assets.quality import label_quality
 from assets.raw import raw_data
 from assets.structure import clusters, data_map, duplicates, neighbor_graph
@@ -29,7 +29,6 @@ from flywheel.encoders import open_encoder
 from flywheel.errors import FlywheelError, NotApproved
 from flywheel.feedback import Waiting, open_turns, waiting_for
 from flywheel.objects import open_sources, open_tables
-from flywheel.raw import plan_arrivals
 from flywheel.turns import latest_turn, open_turn, read_turn, turn_key
 
 Announce = Callable[[str], None]
@@ -113,14 +112,7 @@ class _Driver:
 
     def take_in(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Bring the tables up to the sources, and what is corpus-wide up to the tables."""
-        triggers = self.config.triggers
-        known = plan_arrivals(
-            self.tables,
-            open_sources(self.config),
-            now=datetime.now(UTC),
-            settle_seconds=triggers.settle_seconds,
-            max_objects=triggers.max_arrival_items,
-        )
+        known = plan(self.tables, open_sources(self.config), self.config)
         self.instance.add_dynamic_partitions(str(arrivals.name), known)
         done = self.instance.get_materialized_partitions(embeddings.key) - self._behind()
         new = [arrival for arrival in known if arrival not in done]

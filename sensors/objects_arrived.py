@@ -4,18 +4,17 @@ The inventory it compares with is the `objects` table. Killed between that write
 tick finds the same arrivals in the table and asks for what is still missing.
 """
 
-from datetime import UTC, datetime
-
 import dagster as dg
 import polars as pl
 
 from assets.embeddings import embeddings
 from assets.partitions import arrivals
+from assets.planning import plan
 from assets.raw import raw_data
 from flywheel.config import WheelConfig
 from flywheel.identity import digest_of_ids
 from flywheel.objects import Source
-from flywheel.raw import arrival_number, plan_arrivals
+from flywheel.raw import arrival_number
 from flywheel.tables import Tables
 from sensors.common import default_status, missing_partitions, pace
 
@@ -34,14 +33,7 @@ def objects_arrived(
     tables: dg.ResourceParam[Tables],
     sources: dg.ResourceParam[dict[str, Source]],
 ) -> dg.SensorResult:
-    triggers = wheel.triggers
-    planned = plan_arrivals(
-        tables,
-        sources,
-        now=datetime.now(UTC),
-        settle_seconds=triggers.settle_seconds,
-        max_objects=triggers.max_arrival_items,
-    )
+    planned = plan(tables, sources, wheel)
     seen = arrival_number(context.cursor) if context.cursor else 0
     waiting = [arrival for arrival in planned if arrival_number(arrival) > seen]
     if not waiting:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
+from flywheel.errors import ConfigError
 from sensors import objects_arrived
 from tests.assets.tiny_wheel import TinyWheel, build_wheel
 from tests.sensors.conftest import Tick, reason, requested
@@ -72,3 +74,13 @@ def test_what_is_still_being_written_waits(tmp_path: Path, tick: Tick) -> None:
     wheel = build_wheel(tmp_path / "settling", triggers={"settle_seconds": 3600})
     wheel.add(0, 3)
     assert reason(tick(objects_arrived, wheel)) == "nothing new in 'photos'; 0 arrivals so far"
+
+
+def test_one_process_plans_at_a_time(wheel: TinyWheel, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assets.planning.PATIENCE", 0.1)
+    wheel.add(0, 3)
+    wheel.config.cache.mkdir(parents=True)
+    with FileLock(wheel.config.cache / "arrivals.lock"), pytest.raises(ConfigError, match="still comparing"):
+        tick(objects_arrived, wheel)
+    assert wheel.tables.read("objects").is_empty()
+    assert requested(tick(objects_arrived, wheel)) == ["arrival-00001"]
