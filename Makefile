@@ -37,7 +37,7 @@ check: install ## lint, format and types; every step runs even when one fails
 	done; exit $$failed
 
 test: install label-studio ## all tests; ARGS="-k words" for some
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 demo: install ## two turns of the wheel on real images, with a planted gap
 	@$(BIN)/flywheel demo images $(ARGS)
