@@ -85,7 +85,8 @@ def test_a_second_search_writes_nothing(tmp_path: Path) -> None:
     vectors, _ = blobs([5, 5], spread=0.02)
     add_arrival(tables, "arrival-00001", names(10), vectors)
     assert find_duplicates(tables, "words-1", "image", threshold=0.99).written
+    version = tables.version("duplicates")
     assert not find_duplicates(tables, "words-1", "image", threshold=0.99).written
-    assert tables.version("duplicates") == 0
+    assert tables.version("duplicates") == version
     assert find_duplicates(tables, "words-1", "image", threshold=0.99999).rows == 0
     assert tables.read("duplicates").height == 0
