@@ -83,7 +83,7 @@ class DevServer:
         assert launched["__typename"] == "LaunchRunSuccess", launched
         return launched["run"]["runId"]
 
-    def finish(self, run_id: str, seconds: float = 120) -> None:
+    def finish(self, run_id: str, seconds: float = 300) -> None:
         """Wait until a run has succeeded; fail at once when it has not, with what it said."""
 
         def status() -> str | None:
@@ -93,7 +93,7 @@ class DevServer:
 
         self.until(status, f"run {run_id} succeeds", seconds)
 
-    def until(self, found: Callable[[], T | None], what: str, seconds: float = 90) -> T:
+    def until(self, found: Callable[[], T | None], what: str, seconds: float = 180) -> T:
         """Return what `found` finds, as soon as it finds something.
 
         Raises:
@@ -135,7 +135,7 @@ def run_dev(config: Path, log: Path, environment: Mapping[str, str] | None = Non
         )
     server = DevServer(f"http://127.0.0.1:{port}", config, log, process)
     try:
-        server.until(lambda: _answers(server), "GraphQL answers and the assets are loaded", 120)
+        server.until(lambda: _answers(server), "GraphQL answers and the assets are loaded", 300)
         yield server
     finally:
         server.client.close()

@@ -6,6 +6,7 @@ everything by hand; then the sensors turn the wheel up to a person's approval an
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.assets.tiny_wheel import TinyWheel, build_wheel
 from tests.checkout import tool
 from tests.dev_server import REPOSITORY, DevServer, run_dev
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 HAPPENINGS = {"objects_arrived", "turn_due", "batch_approved", "labels_returned", "metrics_reported", "run_failed"}
 GRAPH = "inside_the_graph"  # the sensor of the automation conditions
@@ -40,13 +41,18 @@ SENSORS = """
 query Sensors($repository: RepositorySelector!) {
   sensorsOrError(repositorySelector: $repository) { ... on Sensors { results {
     name description
-    sensorState { id status ticks(limit: 10) {
-      status skipReason error { message } runIds
-      dynamicPartitionsRequestResults { partitionsDefName partitionKeys type }
-    } }
+    sensorState {
+      id status
+      skipped: ticks(limit: 5, statuses: [SKIPPED]) { skipReason }
+      failed: ticks(limit: 5, statuses: [FAILURE]) { error { message } }
+      asked: ticks(limit: 5, statuses: [SUCCESS]) {
+        runIds dynamicPartitionsRequestResults { partitionsDefName partitionKeys type }
+      }
+    }
   } } }
 }
 """
+RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
 STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { ... on StopSensorMutationResult { __typename } } }"
 START = """
 mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { ... on Sensor { name } } }
@@ -96,24 +102,24 @@ class Dev:
         answer = self.server.ask(SENSORS, repository=REPOSITORY)["sensorsOrError"]["results"]
         return {sensor["name"]: sensor for sensor in answer}
 
-    def ticks(self, sensor: str, status: str) -> list[dict[str, Any]]:
-        """A sensor's last ticks of a status, newest first."""
+    def ticks(self, sensor: str, kind: str) -> list[dict[str, Any]]:
+        """A sensor's last ticks that `asked` for something or `skipped`, newest first."""
         state = self.sensors()[sensor]["sensorState"]
-        assert not [tick for tick in state["ticks"] if tick["error"]], state["ticks"]
-        return [tick for tick in state["ticks"] if tick["status"] == status]
+        assert state["failed"] == []
+        return state[kind]
 
-    def skips(self, sensor: str, words: str, seconds: float = 90) -> None:
+    def skips(self, sensor: str, words: str, seconds: float = 180) -> None:
         """Wait until a sensor asks for nothing and gives this reason."""
 
         def said() -> bool | None:
-            reasons = [str(tick["skipReason"]) for tick in self.ticks(sensor, "SKIPPED")]
+            reasons = [str(tick["skipReason"]) for tick in self.ticks(sensor, "skipped")]
             return any(words in reason for reason in reasons) or None
 
         self.server.until(said, f"{sensor} skips since '{words}'", seconds)
 
-    def asks(self, sensor: str, seconds: float = 90) -> dict[str, Any]:
+    def asks(self, sensor: str, seconds: float = 180) -> dict[str, Any]:
         """Wait until a sensor asks for something; return the newest tick that did."""
-        return self.server.until(lambda: next(iter(self.ticks(sensor, "SUCCESS")), None), f"{sensor} asks", seconds)
+        return self.server.until(lambda: next(iter(self.ticks(sensor, "asked")), None), f"{sensor} asks", seconds)
 
     def switch(self, sensors: set[str], on: bool) -> None:
         """Do what the switches in the UI do."""
@@ -122,6 +128,11 @@ class Dev:
                 self.server.ask(START, sensor={**REPOSITORY, "sensorName": name})
             else:
                 self.server.ask(STOP, id=self.sensors()[name]["sensorState"]["id"])
+
+    def runs(self) -> list[dict[str, str]]:
+        """The tags of all runs, newest first."""
+        found = self.server.ask(RUNS)["runsOrError"]["results"]
+        return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in found]
 
     def partitions(self, asset: str) -> list[str]:
         return self.server.ask(PARTITIONS, keys=[{"path": asset.split("/")}])["assetNodes"][0]["partitionKeys"]
@@ -136,7 +147,7 @@ class Dev:
     def materialize(self, assets: list[str], partition: str | None = None) -> dict[str, bool]:
         """Materialize by hand and wait; return the checks that were evaluated, and whether each passed."""
         run = self.server.materialize(assets, partition)
-        self.server.finish(run, 300)
+        self.server.finish(run, 600)
         events = self.server.ask(CHECKED, id=run)["runOrError"]["eventConnection"]["events"]
         found = [event["evaluation"] for event in events if event]
         assert all(check["partition"] == partition for check in found)
@@ -171,18 +182,18 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
 
 
 @pytest.fixture(scope="module")
-def reasons(empty: Dev) -> dict[str, str]:
-    """Why each of the six asks for nothing as long as nothing has arrived."""
+def idle(empty: Dev) -> dict[str, dict[str, Any]]:
+    """The sensors after each of the six has looked at the empty wheel."""
 
-    def all_said() -> dict[str, str] | None:
-        said = {name: empty.ticks(name, "SKIPPED") for name in HAPPENINGS}
-        return {name: ticks[0]["skipReason"] for name, ticks in said.items()} if all(said.values()) else None
+    def all_looked() -> dict[str, dict[str, Any]] | None:
+        found = empty.sensors()
+        return found if all(found[name]["sensorState"]["skipped"] for name in HAPPENINGS) else None
 
-    return empty.server.until(all_said, "every sensor has ticked")
+    return empty.server.until(all_looked, "every sensor has ticked")
 
 
 @pytest.fixture(scope="module")
-def arrived(empty: Dev, reasons: dict[str, str]) -> Dev:
+def arrived(empty: Dev, idle: dict[str, dict[str, Any]]) -> Dev:
     """The first portion landed; only `objects_arrived` is switched on, and has taken it in."""
     empty.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=False)
     empty.wheel.add(0, FIRST, labeled=LABELED)
@@ -191,7 +202,7 @@ def arrived(empty: Dev, reasons: dict[str, str]) -> Dev:
         (found["partitionsDefName"], found["partitionKeys"]) for found in requested["dynamicPartitionsRequestResults"]
     ] == [("arrivals", ["arrival-00001"])]
     [run] = requested["runIds"]
-    empty.server.finish(run, 300)
+    empty.server.finish(run, 600)
     return empty
 
 
@@ -212,7 +223,7 @@ def waiting(by_hand: tuple[Dev, dict[str, bool]]) -> Dev:
     dev = by_hand[0]
     dev.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=True)
     dev.wheel.add(FIRST, SECOND)
-    dev.skips("batch_approved", "waiting for `flywheel approve` of turn 1", 300)
+    dev.skips("batch_approved", "waiting for `flywheel approve` of turn 1", 600)
     return dev
 
 
@@ -221,7 +232,7 @@ def closed(waiting: Dev) -> Dev:
     """A person approved the batch of turn 1 in a terminal, and the wheel went on to its evaluation."""
     done = waiting.command("approve", "1", "--author", "Ada", "--note", "looks right")
     assert done.returncode == 0, done.stderr
-    waiting.server.until(lambda: waiting.made("modeling/model_eval", "turn-001"), "turn 1 is evaluated", 400)
+    waiting.server.until(lambda: waiting.made("modeling/model_eval", "turn-001"), "turn 1 is evaluated", 600)
     return waiting
 
 
@@ -248,10 +259,13 @@ def test_checks_are_listed_under_their_assets(empty: Dev) -> None:
     assert all(check["description"] for check in checks.values())
 
 
-def test_sensors_run_and_say_why_they_ask_for_nothing(empty: Dev, reasons: dict[str, str]) -> None:
-    sensors = empty.sensors()
-    assert set(sensors) == HAPPENINGS | {GRAPH}
-    assert all(sensor["description"] for sensor in sensors.values())
+def test_sensors_run_and_say_why_they_ask_for_nothing(idle: dict[str, dict[str, Any]]) -> None:
+    assert set(idle) == HAPPENINGS | {GRAPH}
+    for sensor in idle.values():
+        assert sensor["description"]
+        assert sensor["sensorState"]["status"] == "RUNNING"
+        assert sensor["sensorState"]["failed"] == sensor["sensorState"]["asked"] == []
+    reasons = {name: idle[name]["sensorState"]["skipped"][0]["skipReason"] for name in HAPPENINGS}
     expected = {
         "objects_arrived": "nothing new in 'photos'; 0 arrivals so far",
         "turn_due": "nothing has arrived",
@@ -342,6 +356,10 @@ def test_approval_lets_the_turn_go_on_to_its_evaluation(closed: Dev) -> None:
     assert all(closed.made(asset, "turn-001") for asset in TURN)
 
 
-def test_each_happening_asks_once(closed: Dev) -> None:
-    asked = {name: len(closed.ticks(name, "SUCCESS")) for name in HAPPENINGS}
-    assert asked["turn_due"] == asked["batch_approved"] == asked["labels_returned"] == 1
+def test_each_happening_asks_once_and_no_old_turn_is_made_again(closed: Dev) -> None:
+    runs = closed.runs()
+    asked = Counter(run["dagster/sensor_name"] for run in runs if "dagster/sensor_name" in run)
+    expected = {"objects_arrived": 2, "turn_due": 1, "batch_approved": 1, "labels_returned": 1}
+    assert {name: asked[name] for name in expected} == expected
+    assert [run.get("dagster/partition") for run in runs].count("turn-000") == 1  # the one by hand
+    assert GRAPH in asked  # what is corpus-wide followed by itself
