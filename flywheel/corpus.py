@@ -185,7 +185,9 @@ def _labels_before(tables: Tables, config: WheelConfig, turn: int) -> pl.DataFra
 
 
 def _predictions_before(tables: Tables, turn: int) -> pl.DataFrame:
-    rows = tables.scan("predictions").filter(pl.col("turn") == turn - 1, pl.col("arm") == "deployed")
+    """Answers of the model deployed last: a turn that still waits for its vendor has none."""
+    rows = tables.scan("predictions").filter(pl.col("turn") < turn, pl.col("arm") == "deployed")
+    rows = rows.filter(pl.col("turn") == pl.col("turn").max())
     ranked = pl.col("probabilities").list.sort(descending=True)
     margin = ranked.list.get(0) - ranked.list.get(1, null_on_oob=True).fill_null(0.0)
     return rows.select("content_id", "predicted", "confidence", margin=margin).collect()

@@ -69,3 +69,16 @@ def test_attributes_keep_their_types_and_mixed_ones_become_text(tmp_path: Path) 
     assert frame_.schema["attr.age"] == pl.Float64
     assert frame_.schema["attr.wet"] == pl.Boolean
     assert frame_["attr.note"][:3].to_list() == ["1", "two", None]
+
+
+def test_predictions_are_those_of_the_model_deployed_last(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.arrive()
+    common = {"arm": "deployed", "content_id": "c0100", "probabilities": [0.7, 0.2, 0.1], "confidence": 0.7}
+    world.tables.replace("predictions", frame("predictions", [common | {"turn": 0, "predicted": "cat"}]), turn=0)
+    for turn in (0, 1, 2):  # turn 1 still waits for its answers when turn 2 opens
+        world.open(turn)
+    row = load_corpus(world.tables, world.config, ENCODER, 2).frame.filter(pl.col("content_id") == "c0100")
+    assert row["predicted"].to_list() == ["cat"]
+    assert abs(row["margin"][0] - 0.5) < 1e-6
+    assert load_corpus(world.tables, world.config, ENCODER, 0).frame["predicted"].null_count() == 120
