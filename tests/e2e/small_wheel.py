@@ -1,7 +1,8 @@
-"""A small wheel with a planted gap: noisy pictures of three kinds and a few texts, in two portions, with first labels.
+"""A small wheel with a planted gap: noisy pictures of three kinds and a few texts, in two portions.
 
-One picture in three shows a triangle, but of the first labels only one does: that is the gap. Everything the wheel
-needs lies in one folder, so that a copy of it is the same wheel, down to the times of its objects.
+A manifest brings first labels and says what is kept for evaluation. One picture in three shows a triangle, but of the
+first labels only one does: that is the gap. Everything the wheel needs lies in one folder, so that a copy of it is the
+same wheel, down to the times of its objects.
 """
 
 import csv
@@ -24,6 +25,7 @@ TEXTS = {1: range(8), 2: range(8, 12)}
 SEED_LABELS = 24
 EVALUATION_SHARE = 0.3
 SHAPE = 24  # pixels of the drawing within a picture: small enough that one example does not teach the kind
+BROKEN = "broken.png"  # of the first portion
 NOISE = 60.0  # standard deviation of a pixel, of 255
 
 
@@ -93,6 +95,8 @@ def _stage(folder: Path, portion: int) -> None:
     for number in TEXTS[portion]:
         told = "the harvest was good" if number % 2 else "the train was late again"
         (folder / f"note-{number:02d}.txt").write_text(f"Report {number}: {told}.")
+    if portion == 1:
+        (folder / BROKEN).write_bytes(b"no picture")
     _write_csv(folder / f"manifest-{portion}.csv", [("key", "label", "split"), *_manifest(portion)])
 
 

@@ -13,7 +13,7 @@ from flywheel.records import SCHEMAS
 from flywheel.structure import load_space
 from flywheel.turns import read_turn
 from tests.e2e.conftest import TwoTurns
-from tests.e2e.small_wheel import GAP, PICTURES, SEED_LABELS, TEXTS, SmallWheel
+from tests.e2e.small_wheel import BROKEN, GAP, PICTURES, SEED_LABELS, TEXTS, SmallWheel
 
 ITEMS = {portion: len(PICTURES[portion]) + len(TEXTS[portion]) for portion in PICTURES}
 
@@ -38,10 +38,11 @@ def test_each_portion_becomes_one_arrival_and_its_items(two_turns: TwoTurns) -> 
     assert [turned.turns for turned in two_turns.turned] == [(0, 1), (2,)]
     items = current_items(two_turns.wheel.tables)
     landed = {path.name for path in (two_turns.wheel.folder / "photos").iterdir() if path.suffix != ".csv"}
-    assert set(items["key"]) == landed
+    assert set(items["key"]) == landed - {BROKEN}
     counts = items.group_by("arrival", "modality").len().sort("arrival", "modality")
     assert counts["len"].to_list() == [120, 8, 30, 4]
-    assert two_turns.wheel.tables.read("quarantine").is_empty()
+    refused = two_turns.wheel.tables.read("quarantine")
+    assert refused.select("key", "reason").rows() == [(BROKEN, "undecodable")]
 
 
 def test_every_item_is_embedded_once(two_turns: TwoTurns) -> None:
