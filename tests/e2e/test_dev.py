@@ -1,17 +1,18 @@
 """`flywheel dev`: what the Dagster UI lists, what its buttons do, and how the sensors turn the wheel by themselves.
 
-One real server on a tiny wheel. Its story is told by fixtures: an empty wheel; data lands; a person materializes
-everything by hand; then the sensors turn the wheel up to a person's approval and, after it, to the evaluation.
+One real server on a tiny wheel, its sensors on. Its story is told by fixtures: an empty wheel; labeled data lands and
+turn 0 follows by itself; a person materializes everything again by hand; more data lands and starts turn 1, which
+waits for a person's approval and, after it, goes on to its evaluation.
 """
 
 import json
 import subprocess
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from flywheel.feedback import Waiting, alerts_path, waiting_for
@@ -29,6 +30,18 @@ ARRIVAL = ["raw/raw_data", "embeddings/embeddings"]
 CORPUS = [f"structure/{name}" for name in STATIONS["structure"]] + ["index/vector_index"]
 TURN = [f"{station}/{name}" for station in ("gaps", "labeling", "quality", "modeling") for name in STATIONS[station]]
 FIRST, SECOND, LABELED = 48, 12, 30
+TURNS = ["turn-000", "turn-001"]
+COMPARED = [
+    "items",
+    "annotation_events",
+    "neighbors",
+    "clusters",
+    "map_points",
+    "gaps",
+    "labels",
+    "training_sets",
+    "evaluations",
+]
 
 NODES = """
 { assetNodes {
@@ -53,17 +66,8 @@ query Sensors($repository: RepositorySelector!) {
 }
 """
 RUNS = "{ runsOrError { ... on Runs { results { status tags { key value } } } } }"
-STOP = "mutation Stop($id: String!) { stopSensor(id: $id) { ... on StopSensorMutationResult { __typename } } }"
-START = """
-mutation Start($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { ... on Sensor { name } } }
-"""
 PARTITIONS = """
 query Partitions($keys: [AssetKeyInput!]!) { assetNodes(assetKeys: $keys) { partitionKeys } }
-"""
-ADD_PARTITION = """
-mutation Add($repository: RepositorySelector!, $set: String!, $key: String!) {
-  addDynamicPartition(repositorySelector: $repository, partitionsDefName: $set, partitionKey: $key) { __typename }
-}
 """
 MADE = """
 query Made($keys: [AssetKeyInput!]!, $partitions: [String!]) {
@@ -121,13 +125,14 @@ class Dev:
         """Wait until a sensor asks for something; return the newest tick that did."""
         return self.server.until(lambda: next(iter(self.ticks(sensor, "asked")), None), f"{sensor} asks", seconds)
 
-    def switch(self, sensors: set[str], on: bool) -> None:
-        """Do what the switches in the UI do."""
-        for name in sorted(sensors):
-            if on:
-                self.server.ask(START, sensor={**REPOSITORY, "sensorName": name})
-            else:
-                self.server.ask(STOP, id=self.sensors()[name]["sensorState"]["id"])
+    def rows(self, table: str) -> pl.DataFrame:
+        """A table's rows, in one order."""
+        rows = self.wheel.tables.read(table)
+        return rows.sort([name for name, kind in rows.schema.items() if not kind.is_nested()])
+
+    def run_count(self, partition: str) -> int:
+        """How many runs there were for a partition."""
+        return sum(run.get("dagster/partition") == partition for run in self.runs())
 
     def runs(self) -> list[dict[str, str]]:
         """The tags of all runs, newest first."""
@@ -193,37 +198,40 @@ def idle(empty: Dev) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def arrived(empty: Dev, idle: dict[str, dict[str, Any]]) -> Dev:
-    """The first portion landed; only `objects_arrived` is switched on, and has taken it in."""
-    empty.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=False)
+def based(empty: Dev, idle: dict[str, dict[str, Any]]) -> Dev:
+    """Labeled data landed; since nothing has to be paid for, turn 0 went to its evaluation by itself."""
     empty.wheel.add(0, FIRST, labeled=LABELED)
-    requested = empty.asks("objects_arrived")
-    assert [
-        (found["partitionsDefName"], found["partitionKeys"]) for found in requested["dynamicPartitionsRequestResults"]
-    ] == [("arrivals", ["arrival-00001"])]
-    [run] = requested["runIds"]
-    empty.server.finish(run, 600)
+    empty.server.until(lambda: empty.made("modeling/model_eval", "turn-000"), "turn 0 is evaluated", 600)
     return empty
 
 
-@pytest.fixture(scope="module")
-def by_hand(arrived: Dev) -> tuple[Dev, dict[str, bool]]:
-    """A person materialized the arrival again, what is corpus-wide, and turn 0; and which checks that evaluated."""
-    added = arrived.server.ask(ADD_PARTITION, repository=REPOSITORY, set="turns", key="turn-000")
-    assert added["addDynamicPartition"]["__typename"] == "AddDynamicPartitionSuccess"
-    checks = arrived.materialize(ARRIVAL, "arrival-00001")
-    checks |= arrived.materialize(CORPUS)
-    checks |= arrived.materialize(TURN, "turn-000")
-    return arrived, checks
+@dataclass
+class ByHand:
+    """What a person's clicks brought about."""
+
+    dev: Dev
+    checks: dict[str, bool]
+    before: dict[str, pl.DataFrame]  # the rows of tables, before
+    old_runs: int  # of turn 0, after
 
 
 @pytest.fixture(scope="module")
-def waiting(by_hand: tuple[Dev, dict[str, bool]]) -> Dev:
-    """All sensors are on again and the second portion landed: the wheel turns up to a person's approval."""
-    dev = by_hand[0]
-    dev.switch(HAPPENINGS - {"objects_arrived"} | {GRAPH}, on=True)
+def by_hand(based: Dev) -> ByHand:
+    """A person materialized everything that stands once more: the arrival, the corpus, turn 0."""
+    before = {name: based.rows(name) for name in COMPARED}
+    checks = based.materialize(ARRIVAL, "arrival-00001")
+    checks |= based.materialize(CORPUS)
+    checks |= based.materialize(TURN, "turn-000")
+    return ByHand(based, checks, before, based.run_count("turn-000"))
+
+
+@pytest.fixture(scope="module")
+def waiting(by_hand: ByHand) -> Dev:
+    """The second portion landed: the wheel turns by itself up to a person's approval."""
+    dev = by_hand.dev
     dev.wheel.add(FIRST, SECOND)
     dev.skips("batch_approved", "waiting for `flywheel approve` of turn 1", 600)
+    dev.server.until(lambda: dev.made("labeling/labeling_batch", "turn-001"), "its run says so")
     return dev
 
 
@@ -278,47 +286,53 @@ def test_sensors_run_and_say_why_they_ask_for_nothing(idle: dict[str, dict[str, 
     assert reasons["run_failed"]  # Dagster's own words
 
 
-def test_an_arrival_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
-    dev, checks = by_hand
-    assert dev.partitions("raw/raw_data") == ["arrival-00001"]
-    items = dev.made("raw/raw_data", "arrival-00001")
+def test_labeled_data_makes_the_base_line_by_itself(based: Dev) -> None:
+    assert based.partitions("raw/raw_data") == ["arrival-00001"]
+    assert based.partitions("modeling/model") == ["turn-000"]
+    assert all(based.made(asset, "turn-000") for asset in TURN)
+    turn = based.wheel.tables.read("turns", turn=0).row(0, named=True)
+    assert (turn["trigger"], turn["state"]) == ("base-line", "closed")
+    assert based.rows("jobs").is_empty()
+
+
+def test_an_arrival_is_materialized_by_hand(by_hand: ByHand) -> None:
+    items = by_hand.dev.made("raw/raw_data", "arrival-00001")
     assert items is not None
     assert (items["dagster/row_count"], items["labels"], items["quarantined"]) == (FIRST, LABELED, 0)
     assert "| 000.png |" in items["items"]
-    assert items["table"] == dev.wheel.tables.uri("items")
-    vectors = dev.made("embeddings/embeddings", "arrival-00001")
+    assert items["table"] == by_hand.dev.wheel.tables.uri("items")
+    vectors = by_hand.dev.made("embeddings/embeddings", "arrival-00001")
     assert vectors is not None
     assert (vectors["dagster/row_count"], vectors["encoded"], vectors["reused"]) == (FIRST, 0, FIRST)  # the second time
-    assert checks["every_object_is_accounted_for"] and checks["every_item_has_one_embedding"]
 
 
-def test_what_is_corpus_wide_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
-    dev, checks = by_hand
+def test_what_is_corpus_wide_is_materialized_by_hand(by_hand: ByHand) -> None:
     for asset in ("index/vector_index", "structure/neighbor_graph", "structure/data_map"):
-        made = dev.made(asset)
+        made = by_hand.dev.made(asset)
         assert made is not None and made["dagster/row_count"] == FIRST, asset
-    names = dev.made("structure/clusters")
+    names = by_hand.dev.made("structure/clusters")
     assert names is not None and names["names"].startswith("| modality | level | name | size | event |")
-    picture = (dev.made("structure/data_map") or {})["map of images"]
+    picture = (by_hand.dev.made("structure/data_map") or {})["map of images"]
     assert picture.startswith("![map of images](data:image/png;base64,iVBOR")
-    assert checks["index_matches_the_tables"]
 
 
-def test_turn_0_is_materialized_by_hand(by_hand: tuple[Dev, dict[str, bool]]) -> None:
-    dev, checks = by_hand
-    assert dev.partitions("modeling/model") == ["turn-000"]
-    assert all(dev.made(asset, "turn-000") for asset in TURN)
-    labels = dev.made("quality/label_quality", "turn-000")
+def test_a_turn_is_materialized_by_hand(by_hand: ByHand) -> None:
+    labels = by_hand.dev.made("quality/label_quality", "turn-000")
     assert labels is not None and labels["dagster/row_count"] == LABELED
-    evaluated = dev.made("modeling/model_eval", "turn-000")
+    evaluated = by_hand.dev.made("modeling/model_eval", "turn-000")
     assert evaluated is not None
     assert 0.5 < evaluated["accuracy, deployed"] <= 1
     assert evaluated["metrics"].startswith("| arm | slice | metric | value |")
     for plot in ("accuracy per slice", "reliability"):
         assert evaluated[plot].startswith(f"![{plot}](data:image/png;base64,iVBOR")
-    assert checks.keys() == BLOCKING | TOLD
-    assert all(checks[name] for name in BLOCKING)
-    assert waiting_for(dev.wheel.tables, dev.wheel.config, 0) is Waiting.closed
+
+
+def test_materializing_runs_every_check_and_leaves_the_same_rows(by_hand: ByHand) -> None:
+    assert by_hand.checks.keys() == BLOCKING | TOLD
+    assert all(by_hand.checks[name] for name in BLOCKING)
+    for table, rows in by_hand.before.items():
+        assert by_hand.dev.rows(table).equals(rows), table
+    assert waiting_for(by_hand.dev.wheel.tables, by_hand.dev.wheel.config, 0) is Waiting.closed
 
 
 def test_what_landed_starts_a_turn_that_waits_for_a_person(waiting: Dev) -> None:
@@ -356,10 +370,10 @@ def test_approval_lets_the_turn_go_on_to_its_evaluation(closed: Dev) -> None:
     assert all(closed.made(asset, "turn-001") for asset in TURN)
 
 
-def test_each_happening_asks_once_and_no_old_turn_is_made_again(closed: Dev) -> None:
-    runs = closed.runs()
-    asked = Counter(run["dagster/sensor_name"] for run in runs if "dagster/sensor_name" in run)
-    expected = {"objects_arrived": 2, "turn_due": 1, "batch_approved": 1, "labels_returned": 1}
-    assert {name: asked[name] for name in expected} == expected
-    assert [run.get("dagster/partition") for run in runs].count("turn-000") == 1  # the one by hand
-    assert GRAPH in asked  # what is corpus-wide followed by itself
+def test_each_happening_asks_once_and_no_old_turn_is_made_again(closed: Dev, by_hand: ByHand) -> None:
+    tags = [(run.get("dagster/sensor_name"), run.get("dagster/partition")) for run in closed.runs()]
+    by_turn = [(name, turn) for name in ("turn_due", "batch_approved", "labels_returned") for turn in TURNS]
+    expected = [*by_turn, *(("objects_arrived", f"arrival-0000{number}") for number in (1, 2))]
+    assert {pair: tags.count(pair) for pair in expected} == dict.fromkeys(expected, 1)
+    assert (GRAPH, None) in tags  # what is corpus-wide followed by itself
+    assert closed.run_count("turn-000") == by_hand.old_runs
