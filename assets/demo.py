@@ -1,5 +1,6 @@
 """`python -m assets demo`: the real graph on real data with a planted gap, in this process."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -68,7 +69,7 @@ def judge_demo(folder: DemoFolder, started: float) -> dict[str, Any]:
 
 
 def report_demo(folder: DemoFolder) -> str:
-    """Write the HTML report and return where it lies."""
+    """Write the HTML report, lay a copy beside `summary.json`, and return where that lies."""
     from flywheel.report import write_report
 
     config = load_config(folder.config)
@@ -80,7 +81,8 @@ def report_demo(folder: DemoFolder) -> str:
     ]
     title = f"The wheel on {folder.dataset.name}"
     tables, files = open_tables(config), open_files(config)
-    return write_report(tables, open_sources(config), files, config, title=title, notes=notes)
+    written = write_report(tables, open_sources(config), files, config, title=title, notes=notes)
+    return shutil.copyfile(written, str(folder.root / "report.html"))
 
 
 def show(summary: dict[str, Any], console: Console) -> None:

@@ -14,7 +14,7 @@ from flywheel.encoders import Encoder
 from flywheel.errors import DataError
 from flywheel.objects import Source
 from flywheel.raw import current_items
-from flywheel.selection import batch_id, choose_batch, is_approved
+from flywheel.selection import batch_cost, batch_id, choose_batch, is_approved
 from flywheel.tables import Tables
 from flywheel.turns import read_turn, turn_number
 from flywheel.vendors import AnnotationVendor, collect_answers, submit_job
@@ -176,11 +176,6 @@ def turn_events(tables: Tables, turn: int) -> pl.DataFrame:
     """Return the annotation events that came with the turn's job."""
     jobs = tables.read("jobs", turn=turn)["job_id"]
     return tables.scan("annotation_events").filter(pl.col("origin").is_in(jobs.to_list())).collect()
-
-
-def batch_cost(wheel: WheelConfig, batch: pl.DataFrame) -> float:
-    """Return the money that labeling the whole batch takes; a content that several arms chose is paid once."""
-    return round(batch["content_id"].n_unique() * wheel.budget.votes * wheel.vendor.price, 2)
 
 
 def budget_problems(tables: Tables, wheel: WheelConfig, batch: pl.DataFrame, turn: int) -> list[str]:

@@ -16,7 +16,7 @@ from assets.embeddings import embedding_counts, embeddings
 from assets.gaps import gap_report
 from assets.index import vector_index
 from assets.instance import driver_tags, open_instance
-from assets.labeling import annotations, batch_cost, labeling_batch, labeling_job
+from assets.labeling import annotations, labeling_batch, labeling_job
 from assets.modeling import model, model_eval, training_set
 from assets.partitions import arrivals, turns
 from assets.planning import plan
@@ -29,6 +29,7 @@ from flywheel.encoders import open_encoder
 from flywheel.errors import FlywheelError, NotApproved
 from flywheel.feedback import Waiting, open_turns, waiting_for
 from flywheel.objects import open_sources, open_tables
+from flywheel.selection import batch_cost
 from flywheel.turns import latest_turn, open_turn, read_turn, turn_key
 
 Announce = Callable[[str], None]

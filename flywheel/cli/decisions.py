@@ -31,7 +31,7 @@ def approve(
 
 
 def _show_batch(wheel: Wheel, turn: int) -> None:
-    from flywheel.cli.status import batch_cost
+    from flywheel.selection import batch_cost
 
     batch = wheel.tables.read("batches", turn=turn)
     if batch.is_empty():

@@ -8,6 +8,7 @@ import polars as pl
 from flywheel.config import WheelConfig
 from flywheel.feedback import Waiting, open_money, open_turns, waiting_for
 from flywheel.raw import current_items, current_quarantine
+from flywheel.selection import batch_cost
 from flywheel.tables import Tables
 
 
@@ -71,11 +72,6 @@ def read_status(tables: Tables, config: WheelConfig) -> Status:
         turns=tuple(_turn(row, tables) for row in turns.iter_rows(named=True)),
         open_turns=tuple(_open_turn(tables, config, turn) for turn in open_turns(tables)),
     )
-
-
-def batch_cost(config: WheelConfig, batch: pl.DataFrame) -> float:
-    """Money that a batch costs with the configured votes and price; a content in two arms is paid once."""
-    return batch["content_id"].n_unique() * config.budget.votes * config.vendor.price
 
 
 def _count_labels(tables: Tables, config: WheelConfig) -> int:

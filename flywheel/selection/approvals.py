@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
+from flywheel.config import WheelConfig
 from flywheel.errors import DataError
 from flywheel.identity import digest_of_ids
 from flywheel.tables import Tables
@@ -13,6 +14,11 @@ def batch_id(batch: pl.DataFrame) -> str:
     """Return the digest of a batch: which items, in which arms."""
     rows = zip(batch["item_id"].to_list(), batch["arm"].to_list(), strict=True)
     return digest_of_ids([f"{item}/{arm}" for item, arm in rows], "batch")
+
+
+def batch_cost(config: WheelConfig, batch: pl.DataFrame) -> float:
+    """Return the most that labeling a batch costs; a content that several arms chose is paid once."""
+    return round(batch["content_id"].n_unique() * config.budget.votes * config.vendor.price, 6)
 
 
 def approve_batch(tables: Tables, turn: int, *, author: str, note: str = "", decision: str = "approved") -> str:
