@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -77,6 +78,10 @@ class Fate:
     def events(self) -> list[str]:
         return self.log.read_text().splitlines()
 
+    def output(self) -> str:
+        path = self.log.with_suffix(".out")
+        return path.read_text()[-3000:] if path.exists() else "(it was killed before it said anything)"
+
 
 @contextmanager
 def killable(config: str) -> Iterator[Killable]:
@@ -110,8 +115,8 @@ def live(server: Killable, wheel: SmallWheel, plan: list[dict[str, Any]]) -> Fat
             ended = server.ask({**request, "until": until, "kill": kill})
             if ended["code"] == 0:
                 break
-            said = fate.log.with_suffix(".out").read_text()[-3000:]
-            assert ended["code"] == -9 and kill and not ended["late"], f"{wheel.folder.name}, {kill}: {ended}\n{said}"
+            killed = ended["code"] == -signal.SIGKILL and kill and not ended["late"]
+            assert killed, f"{wheel.folder.name}, {kill}: {ended}\n{fate.output()}"
             fate.kills.append(kill)
     return fate
 

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from assets.definitions import build_definitions
 from assets.instance import dagster_home, open_instance
 from assets.labeling import annotations, labeling_job
@@ -12,6 +14,8 @@ from flywheel.turns import turn_key
 from tests.e2e.comparison import assert_same_tables
 from tests.e2e.conftest import TwoTurns, turn
 from tests.e2e.small_wheel import SmallWheel
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def written(folder: Path) -> dict[str, int]:

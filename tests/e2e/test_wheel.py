@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pytest
 
 from flywheel.corpus import load_corpus, members
 from flywheel.encoders import load_vectors
@@ -14,6 +15,8 @@ from flywheel.structure import load_space
 from flywheel.turns import read_turn
 from tests.e2e.conftest import TwoTurns
 from tests.e2e.small_wheel import BROKEN, GAP, PICTURES, SEED_LABELS, TEXTS, SmallWheel
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ITEMS = {portion: len(PICTURES[portion]) + len(TEXTS[portion]) for portion in PICTURES}
 
