@@ -2,16 +2,18 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import quote
 
 from playwright.sync_api import Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.dev_server import DevServer
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking"]
 SECONDS = 60_000  # the longest wait, in milliseconds: the machine may be busy
+TRIES = 6
 
 
 @contextmanager
@@ -61,9 +63,12 @@ def show_markdown(page: Page, label: str) -> Locator:
     entry = page.locator("tr").filter(has=page.get_by_text(label, exact=True)).first
     entry.wait_for()
     button = entry.get_by_text("[Show Markdown]")
-    if not button.count():
-        return entry
-    button.click()
     dialog = page.get_by_role("dialog").filter(has_text=label)
-    dialog.wait_for()
-    return dialog
+    for _ in range(TRIES):  # the page draws itself anew while its data comes in, and a click may fall into that
+        if not button.count():
+            return entry
+        with suppress(PlaywrightTimeout):
+            button.click(timeout=SECONDS / TRIES)
+            dialog.wait_for(timeout=SECONDS / TRIES)
+            return dialog
+    raise AssertionError(f"the entry '{label}' cannot be opened")
