@@ -64,13 +64,13 @@ def open_instance(config: WheelConfig) -> Iterator[dg.DagsterInstance]:
 
 
 def driver_tags(config: WheelConfig) -> dict[str, str]:
-    """Return the tags of runs started by this wheel's driver."""
-    return {DRIVER: str(config.cache)}
+    """Return the tags of runs started by this wheel's driver: it repeats what was cut off, so no daemon shall."""
+    return {DRIVER: str(config.cache), "dagster/max_retries": "0"}
 
 
 def _bury(instance: dg.DagsterInstance, config: WheelConfig) -> None:
     """A killed process leaves its run 'in progress' for ever, and automation waits for what is in progress."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags=driver_tags(config))):
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED, tags={DRIVER: str(config.cache)})):
         instance.report_run_failed(run, "the process that ran it was killed; the next one repeated its work")
     _free_pools(instance)
 
