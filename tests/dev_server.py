@@ -119,6 +119,9 @@ def run_dev(config: Path, log: Path, environment: Mapping[str, str] | None = Non
     Args:
         log: file for what it prints.
         environment: what to add to this process's environment; FLYWHEEL_ and DAGSTER_ variables are not inherited.
+
+    Raises:
+        AssertionError: one SIGTERM did not end all of it.
     """
     port = _free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("FLYWHEEL_", "DAGSTER_"))}
@@ -139,15 +142,14 @@ def run_dev(config: Path, log: Path, environment: Mapping[str, str] | None = Non
         yield server
     finally:
         server.client.close()
-        stop(process)
+        stopped = stop(process)
+    assert stopped, f"SIGTERM did not end all of it:\n{server.tail()}"
 
 
-def stop(process: subprocess.Popen[bytes], seconds: float = 30) -> bool:
-    """Stop a server and all it started; return whether SIGTERM was enough."""
+def stop(process: subprocess.Popen[bytes], seconds: float = 90) -> bool:
+    """Stop a server and all it started; return whether SIGTERM was enough. A run at work comes to its end first."""
     process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=seconds)
-    gone = _wait_for_group(process.pid, seconds=10)
+    gone = _wait_for_group(process, seconds)
     if not gone:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -166,9 +168,9 @@ def group_members(group: int) -> list[int]:
     return found
 
 
-def _wait_for_group(group: int, seconds: float) -> bool:
+def _wait_for_group(leader: subprocess.Popen[bytes], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while group_members(group):
+    while leader.poll() is None or group_members(leader.pid):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.2)
