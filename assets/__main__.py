@@ -23,6 +23,7 @@ console = Console(highlight=False)
 def main() -> None:
     """Turn the wheel in this process."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
+    logging.getLogger("great_expectations").setLevel(logging.ERROR)  # it warns of its own temporary folder
     logging.getLogger("great_expectations").setLevel(logging.WARNING)
     PROGRESS.setLevel(logging.INFO)
     PROGRESS.handlers = [_Progress()]

@@ -113,10 +113,10 @@ def run_one(kind: str, gap: str, seed: int, items: int | None, out: Path) -> dic
 def render(rows: Sequence[dict[str, Any]]) -> str:
     """Return the study as a Markdown page."""
     lines = ["# The demo over many seeds", ""]
-    lines += [
-        "Written by `make demo-study`. Gaps and annotators are simulated, data, encoders and models are real.",
-        "",
-    ]
+    planted = len({row["seed"] for row in rows if row["gap"] != "none"})
+    control = len({row["seed"] for row in rows if row["gap"] == "none"})
+    lines += ["Gaps and annotators are simulated; data, encoders and models are real. Written by", ""]
+    lines += [f"    make demo-study ARGS='--seeds {planted} --controls {control} --page docs/demo-study.md'", ""]
     lines += [f"Measured on {machine()['processor']}, {machine()['cores']} cores, commits "]
     lines[-1] += ", ".join(sorted({row["commit"] for row in rows})) + "."
     for kind in dict.fromkeys(row["kind"] for row in rows):
