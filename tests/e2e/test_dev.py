@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from assets.instance import SETTINGS
 from flywheel.feedback import Waiting, alerts_path, waiting_for
 from flywheel.vendors import SimulatedVendor, open_vendor
 from tests.assets.test_definitions import BLOCKING, STATIONS, TOLD
@@ -42,6 +43,8 @@ COMPARED = [
     "training_sets",
     "evaluations",
 ]
+
+QUICK = "run_queue: {dequeue_interval_seconds: 1}\n"  # of the 5 s that Dagster lets a run wait, nothing is learned
 
 NODES = """
 { assetNodes {
@@ -182,6 +185,9 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
         triggers={"new_items": SECOND, "inbox": str(folder / "inbox")},
     )
     (folder / "inbox").mkdir()
+    home = wheel.config.cache / "dagster"
+    home.mkdir(parents=True)
+    (home / SETTINGS.name).write_text(SETTINGS.read_text() + QUICK)
     with run_dev(Path(wheel.config_path), folder / "dev.log") as server:
         yield Dev(server, wheel)
 
