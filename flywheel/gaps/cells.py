@@ -13,7 +13,9 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 
+from flywheel.config import TargetConfig
 from flywheel.corpus import Corpus
+from flywheel.errors import ConfigError
 
 # Ward linkage keeps k² distances: beyond this the levels of the clustering itself are the tree.
 MOST_LEAVES = 3000
@@ -53,6 +55,34 @@ def count_cells(corpus: Corpus) -> list[Cell]:
     return [*_attribute_cells(marked), *_class_cells(marked), *_cluster_cells(marked, corpus)]
 
 
+def target_cells(corpus: Corpus, target: TargetConfig, cells: Sequence[Cell]) -> list[Cell]:
+    """Return a cell for every value of a declared target that no item has: the emptiest gap of all.
+
+    Raises:
+        ConfigError: no item has the target's attribute, or it is a number with too many values to have shares.
+    """
+    column = f"attr.{target.attribute}"
+    known = sorted(name.removeprefix("attr.") for name in corpus.frame.columns if name.startswith("attr."))
+    if target.attribute not in known:
+        raise ConfigError(f"target.attribute '{target.attribute}': no item has it; the items have {known}")
+    if corpus.frame[column].n_unique() > MOST_VALUES:
+        raise ConfigError(
+            f"target.attribute '{target.attribute}' has more than {MOST_VALUES} values; shares need one with few"
+        )
+    found = {cell.predicate for cell in cells}
+    missing = [value for value in target.shares if value_predicate(target.attribute, value) not in found]
+    nothing = Counts(0, 0, 0, 0)
+    return [
+        Cell("attribute", value_predicate(target.attribute, value), f"{_as_text(column)} = {literal(value)}", nothing)
+        for value in missing
+    ]
+
+
+def value_predicate(attribute: str, value: object) -> str:
+    """Return in words that an attribute has a value; numbers without needless digits."""
+    return f"{attribute} is {value:g}" if isinstance(value, float) else f"{attribute} is {value}"
+
+
 def totals(corpus: Corpus) -> Counts:
     """Return the counts of the whole corpus."""
     evaluated = corpus.frame.filter(pl.col("split") == "eval", pl.col("label").is_not_null())
@@ -76,9 +106,9 @@ def _attribute_cells(marked: pl.DataFrame) -> Iterator[Cell]:
         name = column.removeprefix("attr.")
         if marked[column].dtype == pl.Float64:
             yield from _range_cells(marked, column, name)
-        elif 1 < marked[column].n_unique() <= MOST_VALUES:
+        elif marked[column].n_unique() <= MOST_VALUES:
             for value, counts in _group(marked, column):
-                yield Cell("attribute", f"{name} is {value}", f"{quoted(column)} = {literal(value)}", counts)
+                yield Cell("attribute", value_predicate(name, value), f"{quoted(column)} = {literal(value)}", counts)
 
 
 def _range_cells(marked: pl.DataFrame, column: str, name: str) -> Iterator[Cell]:
@@ -86,7 +116,7 @@ def _range_cells(marked: pl.DataFrame, column: str, name: str) -> Iterator[Cell]
     values = marked[column].drop_nulls()
     if values.n_unique() <= MOST_VALUES:
         for value, counts in _group(marked, column):
-            yield Cell("attribute", f"{name} is {value:g}", f"{quoted(column)} = {float(value)!r}", counts)
+            yield Cell("attribute", value_predicate(name, value), f"{quoted(column)} = {float(value)!r}", counts)
         return
     cuts = [float(np.quantile(values.to_numpy(), q / QUANTILES)) for q in range(QUANTILES + 1)]
     for low, high in pairwise(cuts):
@@ -144,6 +174,11 @@ def _cluster_cell(column: str, clusters: Sequence[str], counts: Counts, names: M
 def quoted(column: str) -> str:
     """Return a column name as SQL."""
     return '"' + column.replace('"', '""') + '"'
+
+
+def _as_text(column: str) -> str:
+    """Return a column of any type as text in SQL."""
+    return f"CAST({quoted(column)} AS VARCHAR)"
 
 
 def literal(value: object) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import binom, hypergeom
 
 from flywheel.config import TargetConfig
-from flywheel.gaps.cells import Cell, Counts, literal, quoted
+from flywheel.gaps.cells import Cell, Counts, value_predicate
 
 FAMILY_ERROR = 0.05
 POOR_P = 0.002  # a single cell's label deficit, once the model is known to fail there
@@ -52,18 +52,20 @@ class Evidence:
 
 
 def judge_cells(cells: Sequence[Cell], whole: Counts, target: TargetConfig | None) -> list[Evidence]:
-    """Test every cell that is neither tiny nor most of the pool; return them in the given order.
+    """Test every cell that is neither tiny nor most of the pool, and every one a target speaks of, in the given order.
 
     Args:
         whole: counts of the whole corpus.
         target: declared shares of one attribute; they replace the pool's share for its cells.
     """
-    smallest = max(5.0, SMALLEST * whole.pool)
-    fitting = [
-        cell for cell in cells if smallest <= max(cell.counts.pool, cell.counts.evaluated) <= LARGEST * whole.pool
-    ]
     wanted = _target_shares(target)
-    return [_judge(cell, whole, wanted.get(cell.expression), len(fitting)) for cell in fitting]
+    fitting = [cell for cell in cells if cell.predicate in wanted or _has_size(cell, whole)]
+    return [_judge(cell, whole, wanted.get(cell.predicate), len(fitting)) for cell in fitting]
+
+
+def _has_size(cell: Cell, whole: Counts) -> bool:
+    smallest = max(5.0, SMALLEST * whole.pool)
+    return smallest <= max(cell.counts.pool, cell.counts.evaluated) <= LARGEST * whole.pool
 
 
 def _judge(cell: Cell, whole: Counts, target: float | None, tests: int) -> Evidence:
@@ -111,5 +113,4 @@ def _label_deficit(cell: Cell, whole: Counts, target: float | None) -> tuple[flo
 def _target_shares(target: TargetConfig | None) -> dict[str, float]:
     if target is None:
         return {}
-    column = quoted(f"attr.{target.attribute}")
-    return {f"{column} = {literal(value)}": share for value, share in target.shares.items()}
+    return {value_predicate(target.attribute, value): share for value, share in target.shares.items()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from flywheel.config import WheelConfig
 from flywheel.corpus import Corpus, load_corpus, members
 from flywheel.gaps.advice import advise
-from flywheel.gaps.cells import Counts, count_cells, totals
+from flywheel.gaps.cells import Counts, count_cells, target_cells, totals
 from flywheel.gaps.evidence import Evidence, judge_cells
 from flywheel.identity import digest
 from flywheel.intervals import Interval, wilson
@@ -40,7 +40,10 @@ def find_gaps(corpus: Corpus, config: WheelConfig, turn: int) -> pl.DataFrame:
     whole = totals(corpus)
     if not whole.labeled:
         return empty("gaps")
-    judged = judge_cells(count_cells(corpus), whole, config.target)
+    cells = count_cells(corpus)
+    if config.target is not None:
+        cells += target_cells(corpus, config.target, cells)
+    judged = judge_cells(cells, whole, config.target)
     found: list[tuple[str, Evidence, Mask]] = []
     for kind, wanted in (
         ("data", [evidence for evidence in judged if evidence.is_data_gap]),
@@ -143,6 +146,8 @@ def _in_words(is_data: bool, evidence: Evidence, measured: Interval) -> str:
 def _examples(corpus: Corpus, mask: Mask) -> list[str]:
     """Item ids nearest to the middle of the cell: what it looks like."""
     rows = np.flatnonzero(mask)
+    if not rows.size:  # a target may speak of what nobody has collected
+        return []
     middle = corpus.vectors[rows].mean(axis=0)
     nearest = rows[np.argsort(-(corpus.vectors[rows] @ middle), kind="stable")[:EXAMPLES]]
     return [corpus.frame["item_id"][int(row)] for row in nearest]

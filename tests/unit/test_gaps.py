@@ -84,6 +84,34 @@ def test_a_declared_target_turns_a_balanced_bucket_into_a_gap() -> None:
     assert found["advice"][0] == "collect"  # the pool has too few of them to label
 
 
+def test_what_a_target_asks_for_and_nobody_has_is_to_be_collected() -> None:
+    target = TargetConfig(attribute="site", shares={"backyard": 0.3, "north": 0.1, "south": 0.6})
+    found = find_gaps(corpus(), wheel_config().model_copy(update={"target": target}), turn=1).filter(kind="data")
+    row = found.filter(predicate="site is backyard").row(0, named=True)
+    assert (row["size"], row["labeled"], row["advice"], row["examples"]) == (0, 0, "collect", [])
+    assert row["expected"] == 0.3
+    assert not members(corpus().frame, row["expression"]).any()
+
+
+def test_a_target_over_numbers_finds_their_values() -> None:
+    of = corpus()
+    floor = pl.when(pl.col("attr.site") == "north").then(2.0).otherwise(1.0).alias("attr.floor")
+    target = TargetConfig(attribute="floor", shares={"1": 0.2, "2": 0.5, "3": 0.3})
+    config = wheel_config().model_copy(update={"target": target})
+    found = find_gaps(replace(of, frame=of.frame.with_columns(floor)), config, turn=1).filter(kind="data")
+    assert set(found["predicate"]) == {"floor is 2", "floor is 3"}
+
+
+def test_a_target_that_does_not_fit_the_data_says_so() -> None:
+    of = corpus()
+    config = wheel_config().model_copy(update={"target": TargetConfig(attribute="place", shares={"x": 1.0})})
+    with pytest.raises(ConfigError, match=r"no item has it; the items have \['site'\]"):
+        find_gaps(of, config, turn=1)
+    ages = pl.Series("attr.place", np.arange(of.frame.height, dtype=float))
+    with pytest.raises(ConfigError, match="more than 50 values"):
+        find_gaps(replace(of, frame=of.frame.with_columns(ages)), config, turn=1)
+
+
 def test_without_labels_there_is_no_report() -> None:
     of = corpus(labeled=0)
     assert find_gaps(of, wheel_config(), turn=0).is_empty()
@@ -153,3 +181,12 @@ def test_likely_classes_follow_the_nearest_labels() -> None:
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
     assert likely_classes(vectors, ["cat", None, "dog", None]) == ["cat", "cat", "dog", "dog"]
     assert likely_classes(vectors, [None] * 4) == [None] * 4
+
+
+def test_what_all_items_share_is_not_missing() -> None:
+    of = corpus()
+    everywhere = of.frame.with_columns(pl.lit("south").alias("attr.site"))
+    target = TargetConfig(attribute="site", shares={"north": 0.5, "south": 0.5})
+    config = wheel_config().model_copy(update={"target": target})
+    found = find_gaps(replace(of, frame=everywhere), config, turn=1).filter(kind="data")
+    assert found["predicate"].to_list() == ["site is north"]
