@@ -105,7 +105,13 @@ def clusters(
             # read only if there are clusters to name; pictures are named through the space of words
             texts = read_contents(sources, contents_of(tables, modality)) if modality == "text" else None
             build_clusters(
-                tables, encoder, sizes=options.cluster_sizes, seed=options.seed, vocabulary=words, texts=texts
+                tables,
+                encoder,
+                sizes=options.cluster_sizes,
+                seed=options.seed,
+                vocabulary=words,
+                texts=texts,
+                words_in=wheel.cache / "words",
             )
     rows, names = tables.read("clusters"), tables.read("cluster_names")
     largest = names.sort(["modality", "level", "size"], descending=[False, False, True])

@@ -1,6 +1,6 @@
 """The tables: one polars schema each. What one row is stands beside it.
 
-`PARTITION` names the column whose values writers replace whole; a table without one is overwritten whole.
+`PARTITION` names the column whose values writers replace whole.
 `VOLATILE` lists columns that may differ between two runs that did the same (times, run ids, versions);
 writing a partition that differs only in them is no write at all.
 """

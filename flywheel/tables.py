@@ -77,13 +77,6 @@ class Tables:
         quoted = str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
         return self._write(name, rows, predicate=f"{column} = {quoted}")
 
-    def overwrite(self, name: str, rows: pl.DataFrame) -> bool:
-        """Make `rows` the whole content of an unpartitioned table; return whether anything was written."""
-        rows = _conform(name, rows)
-        if self.version(name) is not None and _same(name, rows, self.read(name)):
-            return False
-        return self._write(name, rows)
-
     def append(self, name: str, rows: pl.DataFrame) -> None:
         """Add rows in one transaction. For chunks of long work; appends never conflict with one another."""
         self._write(name, _conform(name, rows), mode="append")

@@ -38,13 +38,15 @@ def demo(
 
 def run(
     turns: Annotated[int, typer.Option(min=1, help="How many turns at most.")] = 1,
+    until: Annotated[int | None, typer.Option(min=0, help="Instead: go on until this turn is closed.")] = None,
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Take in what arrived and turn the wheel as far as it goes: until a person or a vendor has to answer."""
     from flywheel.config import load_config
 
     load_config(config)  # a mistake shows here at once, rather than after the application has loaded
-    start(["assets", "run", f"--config={config.resolve()}", f"--turns={turns}"])
+    goal = f"--turns={turns}" if until is None else f"--until={until}"
+    start(["assets", "run", f"--config={config.resolve()}", goal])
 
 
 def dev(

@@ -8,6 +8,7 @@ before starts from the same centers again.
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -54,6 +55,7 @@ def build_clusters(
     seed: int,
     vocabulary: Sequence[str] = (),
     texts: Texts | None = None,
+    words_in: Path | None = None,
 ) -> StructureReport:
     """Write the `clusters` of the encoder's modality and their names; nothing happens where they stand already.
 
@@ -63,6 +65,7 @@ def build_clusters(
         vocabulary: words a cluster may be named by (the label spec's classes, say); see `naming.wording`.
         texts: texts by content id, or contents to decode, which are only read when there is something to name;
             with them clusters are named by their own words.
+        words_in: folder that keeps the vectors of the vocabulary from one call to the next.
     """
     space = load_space(tables, encoder.id, encoder.modality)
     naming = "texts" if texts is not None else (encoder.words_id, tuple(vocabulary))
@@ -73,7 +76,7 @@ def build_clusters(
         former = names if same_encoder(stands, space) else names.clear()
         levels = cluster_space(space, sizes, seed, former)
         generation = f"{wanted}/{_high_water(levels, stands if former.height else '')}"
-        rankings = _rank(space, levels, encoder, vocabulary, texts)
+        rankings = _rank(space, levels, encoder, vocabulary, texts, words_in)
         written = tables.replace("clusters", cluster_rows(space, levels, generation), modality=space.modality)
         names = name_rows(space, levels, rankings, generation)
         written = tables.replace("cluster_names", names, modality=space.modality) or written
@@ -173,14 +176,19 @@ def _identify(modality: str, number: int, labels: Ints, centers: Vectors, before
 
 
 def _rank(
-    space: ContentSpace, levels: Sequence[Level], encoder: Encoder, vocabulary: Sequence[str], texts: Texts | None
+    space: ContentSpace,
+    levels: Sequence[Level],
+    encoder: Encoder,
+    vocabulary: Sequence[str],
+    texts: Texts | None,
+    words_in: Path | None,
 ) -> list[list[Ranking]]:
     """Rank the terms of every cluster of every level."""
     if not levels:
         return []
     if texts is None:
         words = wording(vocabulary)
-        return [rank_by_words(encoder, space.vectors, level.labels, level.centers, words) for level in levels]
+        return [rank_by_words(encoder, space.vectors, level.labels, level.centers, words, words_in) for level in levels]
     finest = levels[-1]
     label_of = dict(zip(space.content_ids, finest.labels.tolist()))
     counts = WordCounts.of(texts, label_of, len(finest.ids))

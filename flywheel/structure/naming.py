@@ -14,6 +14,7 @@ import numpy as np
 
 from flywheel.encoders import Content, Encoder, Vectors
 from flywheel.structure.numeric import DECIMALS, Ints, group_means, one_thread, pair_cosines
+from flywheel.structure.vocabulary import encode_vocabulary
 
 # Words of a text that count; whoever writes more says the same again.
 TEXT_LIMIT = 20_000
@@ -58,7 +59,12 @@ def default_vocabulary() -> tuple[str, ...]:
 
 
 def rank_by_words(
-    encoder: Encoder, vectors: Vectors, labels: Ints, centers: Vectors, vocabulary: Sequence[str]
+    encoder: Encoder,
+    vectors: Vectors,
+    labels: Ints,
+    centers: Vectors,
+    vocabulary: Sequence[str],
+    kept_in: Path | None = None,
 ) -> list[Ranking]:
     """Rank the words of `vocabulary` for each cluster by how much nearer they are to it than to the other clusters.
 
@@ -68,6 +74,7 @@ def rank_by_words(
 
     Args:
         vectors: (n, d) contents, unit length; labels: (n,) which of the centers (k, d) each belongs to.
+        kept_in: folder that keeps the words' vectors, see `encode_vocabulary`.
 
     Returns:
         the best ten words of each cluster with their scores, best first, equally good ones in the order of
@@ -78,7 +85,7 @@ def rank_by_words(
         return [[] for _ in centers]
     with one_thread():
         places = _cluster_words(encoder, vectors, labels, centers)
-        cosines = np.round(places @ encoder.encode_words(words).T, DECIMALS)
+        cosines = np.round(places @ encode_vocabulary(encoder, words, kept_in).T, DECIMALS)
     sizes = np.bincount(labels, minlength=len(centers))
     scores = cosines - (np.average(cosines, axis=0, weights=sizes) if len(centers) > 1 else 0)
     scores = scores - scores.mean(axis=1, keepdims=True)

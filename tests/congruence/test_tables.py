@@ -86,18 +86,15 @@ def test_old_versions_should_still_be_read(shelf: Tables) -> None:
     assert shelf.read("objects").height == 10
 
 
-def test_overwrite_and_append_should_do_as_they_say(shelf: Tables) -> None:
+def test_append_should_add_to_what_stands(shelf: Tables) -> None:
     points = pl.DataFrame(
         {"generation": ["g"], "modality": ["image"], "content_id": ["c"], "x": [1.0], "y": [2.0]},
         schema=SCHEMAS["map_points"],
     )
-    assert shelf.overwrite("map_points", points) is True
-    assert shelf.overwrite("map_points", points) is False
-    assert shelf.overwrite("map_points", points.with_columns(x=pl.lit(3.0))) is True
-    assert shelf.read("map_points")["x"].to_list() == [3.0]
+    assert shelf.replace("map_points", points.with_columns(x=pl.lit(3.0)), modality="image") is True
     shelf.append("map_points", points)
     assert sorted(shelf.read("map_points")["x"]) == [1.0, 3.0]
-    assert shelf.overwrite("map_points", empty("map_points")) is True
+    assert shelf.replace("map_points", empty("map_points"), modality="image") is True
     assert shelf.read("map_points").is_empty()
 
 

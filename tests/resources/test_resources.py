@@ -39,9 +39,9 @@ def test_an_asset_receives_the_engines_own_objects(wheel: TinyWheel) -> None:
 
 
 def test_tables_are_the_wheels(wheel: TinyWheel) -> None:
-    row = dict.fromkeys(SCHEMAS["clusters"]) | {"generation": "g", "content_id": "c"}
+    row = dict.fromkeys(SCHEMAS["clusters"]) | {"modality": "image", "content_id": "c"}
     with dg.build_resources(build_resources(wheel.config_path)) as opened:
-        opened.tables.overwrite("clusters", pl.DataFrame([row], schema=SCHEMAS["clusters"]))
+        opened.tables.append("clusters", pl.DataFrame([row], schema=SCHEMAS["clusters"]))
     assert wheel.tables.read("clusters")["content_id"].to_list() == ["c"]
 
 

@@ -24,7 +24,7 @@ def place_corpus(world: World) -> None:
         {"generation": "g", "modality": "image", "content_id": content, "level": 0, "cluster_id": "c", "distance": 0.0}
         for content in contents
     ]
-    world.tables.overwrite("clusters", pl.DataFrame(rows, schema=SCHEMAS["clusters"]))
+    world.tables.replace("clusters", pl.DataFrame(rows, schema=SCHEMAS["clusters"]), modality="image")
 
 
 def prepare_batch(world: World, turn: int, numbers: range) -> None:

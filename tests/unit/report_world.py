@@ -78,13 +78,13 @@ class ReportWorld:
             spots.append({"modality": self.modality, "content_id": content, "x": float(x), "y": float(y)})
         rows = [row | {"arrival": "arrival-00001"} for row in embeddings]
         self.tables.replace("embeddings", frame("embeddings", rows), arrival="arrival-00001")
-        self.tables.overwrite("clusters", frame("clusters", clusters))
-        self.tables.overwrite("map_points", frame("map_points", spots))
+        self.tables.replace("clusters", frame("clusters", clusters), modality=self.modality)
+        self.tables.replace("map_points", frame("map_points", spots), modality=self.modality)
         names = [
             place | {"cluster_id": f"k{code}", "name": f"{name} {EVIL}", "terms": [], "size": COUNT // 3, "center": []}
             for code, name in enumerate(CLASSES)
         ]
-        self.tables.overwrite("cluster_names", frame("cluster_names", names))
+        self.tables.replace("cluster_names", frame("cluster_names", names), modality=self.modality)
 
     def turn(self, turn: int, arms: dict[str, list[int]], gaps: bool = False) -> None:
         """Open a turn, ask for items, answer, train, judge and close it."""

@@ -101,6 +101,8 @@ def test_run_starts_the_application_in_the_checkout_and_returns_its_exit_code(
     assert done.returncode == 7, done.stderr
     shown = json.loads(done.stdout)
     assert shown["arguments"] == ["run", f"--config={path}", "--turns=2"]
+    until = json.loads(run("run", "--until", "3", root=fake_checkout, cwd=path.parent).stdout)
+    assert until["arguments"] == ["run", f"--config={path}", "--until=3"]
     assert shown["cwd"] == str(fake_checkout)
     assert shown["env"]["DAGSTER_DISABLE_TELEMETRY"] == "1"
 

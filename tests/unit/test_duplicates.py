@@ -74,7 +74,7 @@ def test_neighbor_graph_that_stands_gives_the_same_groups(tmp_path: Path) -> Non
     find_duplicates(tables, "words-1", "image", threshold=0.99)
     without = tables.read("duplicates")
     assert 0 < without.height < 90
-    tables.overwrite("duplicates", without.clear())
+    tables.replace("duplicates", without.clear(), modality="image")
     build_neighbors(tables, "words-1", "image", k=4)
     find_duplicates(tables, "words-1", "image", threshold=0.99)
     assert tables.read("duplicates").sort("item_id").equals(without.sort("item_id"))

@@ -98,8 +98,8 @@ def test_gaps_of_this_turn_and_before_and_large_clusters_are_slices(world: World
         {"modality": "image", "level": 0, "cluster_id": name, "name": f"{name} things", "terms": [], "size": 9}
         for name in ("big", "small")
     ]
-    world.tables.overwrite("clusters", frame("clusters", rows))
-    world.tables.overwrite("cluster_names", frame("cluster_names", names))
+    world.tables.replace("clusters", frame("clusters", rows), modality="image")
+    world.tables.replace("cluster_names", frame("cluster_names", names), modality="image")
     turn(world, 0)
     found = turn(world, 1).filter(pl.col("metric") == "accuracy", pl.col("arm") == "deployed")
     sizes = {name: (predicate, n) for name, predicate, n in found.select("slice", "predicate", "n").iter_rows()}

@@ -55,7 +55,7 @@ def place(world: World, count: int) -> None:
         {"generation": "g", "modality": "image", "content_id": content, "level": 0, "cluster_id": "c", "distance": 0.0}
         for content in contents
     ]
-    world.tables.overwrite("clusters", pl.DataFrame(rows, schema=SCHEMAS["clusters"]))
+    world.tables.replace("clusters", pl.DataFrame(rows, schema=SCHEMAS["clusters"]), modality="image")
 
 
 def add_job(world: World, turn: int, state: str, cost: float) -> None:
@@ -133,7 +133,7 @@ def test_too_few_new_items_do_not(world: World) -> None:
 
 
 def test_items_that_are_not_embedded_yet_do_not_count(world: World) -> None:
-    world.tables.overwrite("clusters", world.tables.read("clusters").head(0))
+    world.tables.replace("clusters", world.tables.read("clusters").head(0), modality="image")
     assert "0 items are new" in decide(world).reason
 
 
@@ -164,7 +164,8 @@ def test_open_money_stays_below_its_limit(world: World) -> None:
     record_station(world.tables, 1, "labeling_batch", 1.0)
     world.choose(range(2), turn=1, arm="chosen")
     add_job(world, 1, "submitted", 2.5)
-    world.tables.overwrite("clusters", world.tables.read("clusters").with_columns(generation=pl.lit("h")))
+    changed = world.tables.read("clusters").with_columns(generation=pl.lit("h"))
+    world.tables.replace("clusters", changed, modality="image")
     configure(world, new_items=1, max_turns_per_day=9)
     close_turn(world.tables, 1, snapshot={})
     report(world, 0.5, 0.9, later())

@@ -195,9 +195,10 @@ def test_clusters_should_appear_with_the_name_of_the_finest(tables, index, encod
     contents = [row(number, "image")["content_id"] for number in range(3)]
     places = [("g", "image", content, level, f"c{level}", 0.1) for content in contents for level in (0, 1)]
     schema = SCHEMAS["clusters"]
-    tables.overwrite("clusters", pl.DataFrame(places, schema=schema, orient="row"))
+    tables.replace("clusters", pl.DataFrame(places, schema=schema, orient="row"), modality="image")
     names = [("g", "image", level, f"c{level}", f"name {level}", [], 3, [1.0], "birth") for level in (0, 1)]
-    tables.overwrite("cluster_names", pl.DataFrame(names, schema=SCHEMAS["cluster_names"], orient="row"))
+    named = pl.DataFrame(names, schema=SCHEMAS["cluster_names"], orient="row")
+    tables.replace("cluster_names", named, modality="image")
     assert refresh_index(tables, index, encoders).upserted == 3
     payloads = index.scroll()
     assert {payloads[row(n, "image")["item_id"]].get("cluster") for n in range(3)} == {"c1"}

@@ -110,7 +110,7 @@ def test_fewer_than_two_classes_train_no_model_and_say_why(tmp_path: Path, label
 def test_labels_without_a_vector_are_not_trained_on(world: World) -> None:
     known = world.tables.read("embeddings").filter(pl.col("content_id") != "c0050")
     world.tables.replace("embeddings", known, arrival="arrival-00001")
-    world.tables.overwrite("turns", world.tables.read("turns").clear())
+    world.tables.replace("turns", world.tables.read("turns").clear(), turn=0)
     assert train(world, 0).models["examples"].to_list() == [14]
 
 
