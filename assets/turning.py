@@ -113,7 +113,7 @@ class _Driver:
 
     def take_in(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Bring the tables up to the sources, and what is corpus-wide up to the tables."""
-        known = plan(self.tables, open_sources(self.config), self.config)
+        known = plan(self.tables, open_sources(self.config), self.config, complete=True)
         self.instance.add_dynamic_partitions(str(arrivals.name), known)
         done = self.instance.get_materialized_partitions(embeddings.key) - self._behind()
         new = [arrival for arrival in known if arrival not in done]

@@ -190,6 +190,8 @@ class TriggersConfig(Section):
     metric_recovered: Share = Field(default=0.01, description="fall below which a fired metric is armed again")
     max_turns_per_day: int = Field(default=4, ge=1, description="turns that start by themselves in a day at most")
     max_arrival_items: int = Field(default=20_000, ge=1, description="objects in one arrival at most")
+    window_seconds: float = Field(default=0.0, ge=0, description="changes wait so long for others to join them")
+    tick_seconds: float = Field(default=30.0, ge=0, le=45, description="time a look at the sources takes for listing")
     settle_seconds: float = Field(default=0.0, ge=0, description="objects younger than this wait for the next arrival")
     inbox: str | None = Field(default=None, description="folder where outside metrics land as JSON files")
     alerts: str | None = Field(default=None, description="file for failed runs; default <cache>/alerts.jsonl")

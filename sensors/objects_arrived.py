@@ -9,12 +9,12 @@ import polars as pl
 
 from assets.embeddings import embeddings
 from assets.partitions import arrivals
-from assets.planning import plan
+from assets.planning import plan, sweeps_folder
 from assets.raw import raw_data
 from flywheel.config import WheelConfig
 from flywheel.identity import digest_of_ids
 from flywheel.objects import Source
-from flywheel.raw import arrival_number
+from flywheel.raw import arrival_number, sweeps_under_way
 from flywheel.tables import Tables
 from sensors.common import default_status, missing_partitions, pace
 
@@ -38,7 +38,7 @@ def objects_arrived(
     waiting = [arrival for arrival in planned if arrival_number(arrival) > seen]
     if not waiting:
         return dg.SensorResult(
-            skip_reason=f"nothing new in {_named(sources)}; {len(planned)} arrivals so far", cursor=context.cursor
+            skip_reason=f"{_seen(wheel, sources)}; {len(planned)} arrivals so far", cursor=context.cursor
         )
     return dg.SensorResult(
         run_requests=[_request(tables, arrival) for arrival in waiting],
@@ -63,5 +63,9 @@ def run_key(tables: Tables, arrival: str) -> str:
     return f"{arrival}:{digest_of_ids(lines, 'arrival')}"
 
 
-def _named(sources: dict[str, Source]) -> str:
-    return ", ".join(f"'{source}'" for source in sorted(sources))
+def _seen(wheel: WheelConfig, sources: dict[str, Source]) -> str:
+    """Say what was looked at without finding an arrival."""
+    under_way = sweeps_under_way(sweeps_folder(wheel), sorted(sources))
+    if under_way:
+        return "still listing " + ", ".join(f"'{source}' ({keys:,} keys)" for source, keys in under_way.items())
+    return "nothing new in " + ", ".join(f"'{source}'" for source in sorted(sources))

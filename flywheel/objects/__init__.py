@@ -5,6 +5,7 @@ Sources are read through it, and the wheel's own files (models, exports) are wri
 
 from flywheel.objects.folder import FolderStore as FolderStore
 from flywheel.objects.keys import KeyRefused as KeyRefused
+from flywheel.objects.keys import ListingLost as ListingLost
 from flywheel.objects.keys import ObjectMissing as ObjectMissing
 from flywheel.objects.keys import ObjectTooLarge as ObjectTooLarge
 from flywheel.objects.keys import StoreUnavailable as StoreUnavailable
@@ -17,4 +18,5 @@ from flywheel.objects.open import open_tables as open_tables
 from flywheel.objects.open import storage_options as storage_options
 from flywheel.objects.protocol import ObjectInfo as ObjectInfo
 from flywheel.objects.protocol import ObjectStore as ObjectStore
+from flywheel.objects.protocol import Page as Page
 from flywheel.objects.s3 import S3Store as S3Store

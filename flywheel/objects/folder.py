@@ -6,11 +6,12 @@ import stat
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from flywheel.errors import DataError
 from flywheel.objects.keys import KeyRefused, ObjectMissing, checked, is_hidden, key_problem, too_large
-from flywheel.objects.protocol import ObjectInfo
+from flywheel.objects.protocol import ObjectInfo, Page
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_NAME_BYTES = 255  # of one file or folder, on the usual file systems
@@ -24,10 +25,12 @@ class FolderStore:
 
     Args:
         root: the folder. It need not exist before the first write.
+        page_size: files in one page of a listing.
     """
 
-    def __init__(self, root: str | Path):
+    def __init__(self, root: str | Path, page_size: int = 1000):
         self.root = Path(root).resolve()
+        self._page_size = page_size
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every file under `prefix` in the order of its key (UTF-8 bytes). Hidden files are left out.
@@ -38,12 +41,45 @@ class FolderStore:
         Raises:
             DataError: the folder does not exist. An unmounted disk must not look like an empty one.
         """
-        if not self.root.is_dir():
-            raise DataError(f"there is no folder {self.root}; create or mount it, or correct 'root' in flywheel.yaml")
+        self._check_there()
         start = prefix.rpartition("/")[0]
         if start and (key_problem(start) or not (self.root / start).is_dir()):
             return
-        yield from self._walk(self.root / start, f"{start}/" if start else "", prefix)
+        yield from self._walk(self.root / start, f"{start}/" if start else "", prefix, "")
+
+    def pages(self, token: str | None = None) -> Iterator[Page]:
+        """Yield the listing in pages, in the order of keys; the token is the last key of the page before.
+
+        Raises:
+            DataError: the folder does not exist.
+        """
+        self._check_there()
+        found = self._walk(self.root, "", "", token or "")
+        infos = tuple(islice(found, self._page_size))
+        while len(infos) == self._page_size:
+            following = tuple(islice(found, self._page_size))
+            if not following:
+                break
+            yield Page(infos, infos[-1].key)
+            infos = following
+        self._check_there()  # a disk that was unmounted meanwhile
+        yield Page(infos, None)
+
+    def info(self, key: str) -> ObjectInfo:
+        """Describe one file as it stands now.
+
+        Raises:
+            ObjectMissing: there is no such regular file.
+            KeyRefused: the key leaves the folder.
+        """
+        path = self._inside(key)
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ObjectMissing(f"there is no file {path}", (key,)) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise ObjectMissing(f"{path} is not a regular file", (key,))
+        return _described(key, found)
 
     def read(self, key: str, limit: int | None = None) -> bytes:
         """Return the file's bytes; see `ObjectStore.read`.
@@ -143,17 +179,20 @@ class FolderStore:
             raise _unwritable(path, error) from error
         return temporary
 
-    def _walk(self, folder: Path, above: str, prefix: str) -> Iterator[ObjectInfo]:
-        """Yield the files below `folder` whose keys begin with `prefix`, in key order."""
-        with os.scandir(folder) as entries:
-            named = sorted(((_sort_name(entry), entry) for entry in entries), key=lambda pair: pair[0])
-        for name, entry in named:
+    def _check_there(self) -> None:
+        if not self.root.is_dir():
+            raise DataError(f"there is no folder {self.root}; create or mount it, or correct 'root' in flywheel.yaml")
+
+    def _walk(self, folder: Path, above: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
+        """Yield the files below `folder` whose keys begin with `prefix` and come after `after`, in key order."""
+        for name, entry in _entries(folder):
             key = above + name
             if is_hidden(key) or not (key.startswith(prefix) or prefix.startswith(key)):
                 continue
             if name.endswith("/"):
-                yield from self._walk(Path(entry.path), key, prefix)
-            elif key.startswith(prefix) and (info := self._info(key, entry)):
+                if key > after or after.startswith(key):
+                    yield from self._walk(Path(entry.path), key, prefix, after)
+            elif key > after and key.startswith(prefix) and (info := self._info(key, entry)):
                 yield info
 
     def _info(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
@@ -166,8 +205,25 @@ class FolderStore:
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
-        modified = EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
-        return ObjectInfo(key, f"{found.st_size}-{found.st_mtime_ns}", found.st_size, modified)
+        return _described(key, found)
+
+
+def _described(key: str, found: os.stat_result) -> ObjectInfo:
+    modified = EPOCH + timedelta(microseconds=found.st_mtime_ns // 1000)
+    return ObjectInfo(key, f"{found.st_size}-{found.st_mtime_ns}", found.st_size, modified)
+
+
+def _entries(folder: Path) -> list[tuple[str, os.DirEntry[str]]]:
+    """Return a folder's entries by name, sorted; nothing where the folder vanished while its parent was read.
+
+    Of names that read the same after their broken bytes were escaped the first one (by its bytes) stands for all.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            ordered = sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted({_sort_name(entry): entry for entry in ordered}.items())
 
 
 def _sort_name(entry: os.DirEntry[str]) -> str:

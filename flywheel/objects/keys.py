@@ -19,6 +19,10 @@ class ObjectTooLarge(DataError):
     """The object is larger than the reader allows."""
 
 
+class ListingLost(DataError):
+    """A listing cannot be continued where it stopped; begin it anew."""
+
+
 class StoreUnavailable(FlywheelError):
     """The store could not be reached or refused for a reason that may pass; trying again later may help."""
 

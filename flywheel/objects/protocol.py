@@ -16,8 +16,34 @@ class ObjectInfo:
     modified_at: datetime  # UTC
 
 
+@dataclass(frozen=True)
+class Page:
+    """A portion of a listing, in the order the store lists in. A key stands in a listing once."""
+
+    infos: tuple[ObjectInfo, ...]
+    next: str | None  # continues the listing after this page, in this process or a later one; None at its end
+
+
 class ObjectStore(Protocol):
     """A folder or an S3 prefix. Keys are relative, never leave the root, and hold no control characters."""
+
+    def pages(self, token: str | None = None) -> Iterator[Page]:
+        """Yield the whole listing in pages, or what follows the page whose `next` was `token`.
+
+        What is listed is what `list` yields; no order is promised.
+
+        Raises:
+            ListingLost: the listing cannot be continued at this token; begin it anew.
+        """
+        ...
+
+    def info(self, key: str) -> ObjectInfo:
+        """Describe one object as it stands now.
+
+        Raises:
+            DataError: it does not exist, or the key is no good one.
+        """
+        ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield every object under `prefix` in the order of its key (UTF-8 bytes). Hidden files are left out."""

@@ -3,7 +3,7 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError
 
 from flywheel.config import S3
 from flywheel.errors import ConfigError, DataError
-from flywheel.objects.keys import ObjectMissing, StoreUnavailable, checked, is_hidden, too_large
-from flywheel.objects.protocol import ObjectInfo
+from flywheel.objects.keys import ListingLost, ObjectMissing, StoreUnavailable, checked, is_hidden, too_large
+from flywheel.objects.protocol import ObjectInfo, Page
 
 log = logging.getLogger("flywheel.objects")
 
@@ -80,9 +80,11 @@ class S3Store:
     Args:
         address: `s3://bucket` or `s3://bucket/prefix`.
         s3: how the endpoint is reached.
+        page_size: objects in one page of a listing; the server may give fewer.
     """
 
-    def __init__(self, address: str, s3: S3):
+    def __init__(self, address: str, s3: S3, page_size: int = 1000):
+        self._page_size = page_size
         self.bucket, self.prefix = split_address(address)
         self._client = open_client(s3)
 
@@ -92,8 +94,29 @@ class S3Store:
         The listing is held in memory to sort it: not every server lists in the order of keys. Keys that are
         no good ones (see `key_problem`) are yielded too, so that they can be reported.
         """
-        found = _asked(lambda: list(self._pages(prefix)), self.address_of(prefix))
+        found = [info for page in self._pages(prefix, None) for info in page.infos]
         yield from sorted(found, key=lambda info: info.key)
+
+    def pages(self, token: str | None = None) -> Iterator[Page]:
+        """Yield the listing in the server's own pages and order; the token is the server's. See `ObjectStore.pages`.
+
+        Raises:
+            ListingLost: the server does not know the token (any more).
+            StoreUnavailable: the server cannot be reached.
+        """
+        return self._pages("", token)
+
+    def info(self, key: str) -> ObjectInfo:
+        """Describe one object as it stands now.
+
+        Raises:
+            ObjectMissing: it does not exist.
+            KeyRefused: the key is no good one.
+            StoreUnavailable: the server cannot be reached.
+        """
+        full = self.prefix + checked(key)
+        found = _asked(lambda: self._client.head_object(Bucket=self.bucket, Key=full), self.address(key))
+        return _described(key, found, cast(int, found["ContentLength"]))
 
     def read(self, key: str, limit: int | None = None) -> bytes:
         """Return the object's bytes; its size is looked at before the body is fetched. See `ObjectStore.read`.
@@ -124,9 +147,8 @@ class S3Store:
 
     def exists(self, key: str) -> bool:
         """Return whether the object is there."""
-        full = self.prefix + checked(key)
         try:
-            _asked(lambda: self._client.head_object(Bucket=self.bucket, Key=full), self.address(key))
+            self.info(key)
         except ObjectMissing:
             return False
         return True
@@ -144,14 +166,34 @@ class S3Store:
         """Return the address of a key or prefix without looking at its form."""
         return f"s3://{self.bucket}/{self.prefix}{key}"
 
-    def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        for page in pages:
-            for row in page.get("Contents", []):
-                key = cast(str, row["Key"])[len(self.prefix) :]
-                if key and not key.endswith("/") and not is_hidden(key):  # "/" ends the markers of empty folders
-                    modified = cast(datetime, row["LastModified"])
-                    yield ObjectInfo(key, cast(str, row["ETag"]).strip('"'), cast(int, row["Size"]), modified)
+    def _pages(self, prefix: str, token: str | None) -> Iterator[Page]:
+        while True:
+            page = self._page(prefix, token)
+            yield page
+            if page.next is None:
+                return
+            token = page.next
+
+    def _page(self, prefix: str, token: str | None) -> Page:
+        options = {"ContinuationToken": token} if token else {}
+        place = {"Bucket": self.bucket, "Prefix": self.prefix + prefix, "MaxKeys": self._page_size}
+        address = self.address_of(prefix)
+        try:
+            answer = _asked(lambda: self._client.list_objects_v2(**place, **options), address)
+        except DataError as error:
+            if token is None:
+                raise
+            raise ListingLost(f"the listing of {address} cannot be continued: {error}") from None
+        following = cast(str | None, answer.get("NextContinuationToken")) if answer.get("IsTruncated") else None
+        if following is not None and following == token:
+            raise StoreUnavailable(f"the listing of {address} does not advance; try again later")
+        return Page(tuple(self._listed(answer.get("Contents", []))), following)
+
+    def _listed(self, rows: Sequence[Any]) -> Iterator[ObjectInfo]:
+        for row in rows:
+            key = cast(str, row["Key"])[len(self.prefix) :]
+            if is_shown(key):
+                yield _described(key, row, cast(int, row["Size"]))
 
     def _read_whole(self, full: str, limit: int | None) -> bytes:
         for attempt in range(READS):
@@ -181,6 +223,16 @@ class S3Store:
                 if _code(error) not in ("ConditionalRequestConflict", "409") or attempt == READS - 1:
                     raise
             time.sleep(random.uniform(0.1, 0.3) * 2**attempt)
+
+
+def is_shown(key: str) -> bool:
+    """Whether a listing shows this key of a store: hidden objects and the markers of empty folders are left out."""
+    return bool(key) and not key.endswith("/") and not is_hidden(key)
+
+
+def _described(key: str, found: Any, size: int) -> ObjectInfo:
+    """Build the same description from a listing's row and from an answer to HEAD."""
+    return ObjectInfo(key, cast(str, found["ETag"]).strip('"'), size, cast(datetime, found["LastModified"]))
 
 
 class _AlreadyThere(Exception):

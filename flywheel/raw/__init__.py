@@ -8,7 +8,6 @@ the quarantine with a reason, the rest goes on.
 from flywheel.raw.arrivals import arrival_name as arrival_name
 from flywheel.raw.arrivals import arrival_number as arrival_number
 from flywheel.raw.arrivals import inventory as inventory
-from flywheel.raw.arrivals import plan_arrivals as plan_arrivals
 from flywheel.raw.current import current_items as current_items
 from flywheel.raw.current import current_quarantine as current_quarantine
 from flywheel.raw.current import read_contents as read_contents
@@ -19,6 +18,8 @@ from flywheel.raw.expectations import ExpectationReport as ExpectationReport
 from flywheel.raw.expectations import check_arrival as check_arrival
 from flywheel.raw.expectations import check_registered as check_registered
 from flywheel.raw.manifest import is_manifest as is_manifest
+from flywheel.raw.planning import plan_arrivals as plan_arrivals
+from flywheel.raw.planning import sweeps_under_way as sweeps_under_way
 from flywheel.raw.reasons import REASONS as REASONS
 from flywheel.raw.register import ArrivalReport as ArrivalReport
 from flywheel.raw.register import register_arrival as register_arrival

@@ -1,23 +1,12 @@
-"""Arrivals: groups of objects that landed, changed or vanished together.
+"""Arrivals by name, and the inventory: what was seen of each source.
 
-Reads the sources' listings and `objects`, writes `objects`. The inventory is a table because no cursor string holds
-a million keys.
+Reads `objects`. The inventory is a table because no cursor string holds a million keys.
 """
-
-import logging
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import Any
 
 import polars as pl
 
 from flywheel.errors import DataError
-from flywheel.objects import ObjectInfo, Source
-from flywheel.raw.manifest import is_manifest
-from flywheel.records import SCHEMAS
 from flywheel.tables import Tables
-
-log = logging.getLogger("flywheel.raw")
 
 PREFIX = "arrival-"
 NUMBER = pl.col("arrival").str.strip_prefix(PREFIX).cast(pl.Int64)  # orders arrivals; names are for people
@@ -40,44 +29,9 @@ def arrival_number(name: str) -> int:
     return int(digits)
 
 
-def plan_arrivals(
-    tables: Tables,
-    sources: Mapping[str, Source],
-    *,
-    now: datetime,
-    settle_seconds: float = 0,
-    max_objects: int = 20_000,
-) -> list[str]:
-    """Group what landed, changed or vanished since the last call into arrivals; return all, oldest first.
-
-    One call makes at most one arrival of up to `max_objects` objects, or several where there are more. Manifests come
-    first, then objects by source and key. Nothing new makes no arrival and no write. Killed midway, the next call
-    makes the arrivals that were still missing. One planner at a time: two at once may give the same name to
-    different groups.
-
-    Args:
-        tables: the wheel's tables.
-        sources: the sources by id; what came from others is left as it is.
-        now: the present time, UTC; the time of what vanished.
-        settle_seconds: objects modified later than this before `now` wait for a later call.
-        max_objects: objects in one arrival at most.
-
-    Raises:
-        DataError: a source's folder does not exist. An unmounted disk must not look like an empty one.
-    """
-    objects = tables.read("objects")
-    count = len(_numbers(objects))
-    known = _known(objects)
-    settled = now - timedelta(seconds=settle_seconds)
-    changes = [change for sid in sorted(sources) for change in _changes(sources[sid], known, now, settled)]
-    changes.sort(key=lambda row: (not _describes(sources, row), row["source"], row["key"]))
-    for start in range(0, len(changes), max_objects):
-        count += 1
-        name = arrival_name(count)
-        rows = [{**row, "arrival": name} for row in changes[start : start + max_objects]]
-        tables.replace("objects", pl.DataFrame(rows, schema=SCHEMAS["objects"]), arrival=name)
-        log.info("%s: %d objects landed, changed or vanished", name, len(rows))
-    return [arrival_name(number) for number in range(1, count + 1)]
+def count_arrivals(tables: Tables) -> int:
+    """Return how many arrivals there are; they are numbered from 1 without holes."""
+    return tables.scan("objects").select(pl.col("arrival").n_unique()).collect().item()
 
 
 def inventory(objects: pl.DataFrame) -> pl.DataFrame:
@@ -86,44 +40,14 @@ def inventory(objects: pl.DataFrame) -> pl.DataFrame:
     return latest.sort("source", "key")
 
 
-def _numbers(objects: pl.DataFrame) -> list[int]:
-    return sorted(objects.select(NUMBER.unique()).to_series().to_list())
+def known_objects(tables: Tables, source: str, keys: pl.Series | None = None) -> pl.DataFrame:
+    """Return what is known of each object of a source, of all of them or of these keys, in any order.
 
-
-def _known(objects: pl.DataFrame) -> dict[tuple[str, str], dict[str, Any]]:
-    rows = inventory(objects).iter_rows(named=True)
-    return {(row["source"], row["key"]): row for row in rows}
-
-
-def _changes(
-    source: Source, known: Mapping[tuple[str, str], dict[str, Any]], now: datetime, settled: datetime
-) -> Iterator[dict[str, Any]]:
-    """Yield rows for what differs between a source's listing and the inventory."""
-    sid = source.config.id
-    there: set[str] = set()
-    for info in source.objects.list():
-        if info.key in there:  # two names that read the same after their broken bytes were escaped
-            continue
-        there.add(info.key)
-        old = known.get((sid, info.key))
-        same = old is not None and old["state"] == "active" and old["version"] == info.version
-        if not same and info.modified_at <= settled:
-            yield _row(sid, info)
-    for (source_id, key), old in known.items():
-        if source_id == sid and old["state"] == "active" and key not in there:
-            yield {**old, "state": "deleted", "modified_at": now}
-
-
-def _describes(sources: Mapping[str, Source], row: Mapping[str, Any]) -> bool:
-    return is_manifest(sources[row["source"]].config.manifest, row["key"])
-
-
-def _row(source: str, info: ObjectInfo) -> dict[str, Any]:
-    return {
-        "source": source,
-        "key": info.key,
-        "version": info.version,
-        "size": info.size,
-        "modified_at": info.modified_at,
-        "state": "active",
-    }
+    Columns: `key`, `version`, `size` (bytes), `active` (whether it was there) and `number` (of the arrival that
+    said so last). About 120 bytes an object, and some times that while it is read.
+    """
+    rows = tables.scan("objects").filter(pl.col("source") == source)
+    if keys is not None:
+        rows = rows.filter(pl.col("key").is_in(keys.implode()))
+    columns = ["key", "version", "size", (pl.col("state") == "active").alias("active"), NUMBER.alias("number")]
+    return rows.select(columns).sort("number").unique("key", keep="last").collect()
