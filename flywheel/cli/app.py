@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flywheel import __version__
-from flywheel.cli import application, decisions, reading
+from flywheel.cli import application, decisions, items, reading
 from flywheel.cli.common import Commands
 
 app = typer.Typer(
@@ -65,5 +65,6 @@ app.command()(reading.gaps)
 app.command()(decisions.approve)
 app.command()(reading.search)
 app.command()(reading.quarantine)
+app.add_typer(items.app, name="items")
 app.command()(reading.report)
 app.command()(application.dev)

@@ -23,7 +23,7 @@ STATIONS = (
     "modeling", "feedback", "report",
 )
 # fmt: on
-ABOVE = ("search", "cli", "demo")
+ABOVE = ("history", "erasure", "search", "cli", "demo")
 # (who, whom): why this one import of a later station is right
 ALLOWED: dict[tuple[str, str], str] = {
     ("raw", "encoders"): "read_contents hands out the encoders' own record `Content`, and nothing else of theirs",
