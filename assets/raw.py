@@ -1,5 +1,8 @@
 """raw: what landed in the sources becomes items, or quarantine rows that say why not."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
 import dagster as dg
 import polars as pl
 
@@ -7,8 +10,16 @@ from assets.partitions import arrivals
 from assets.running import explained
 from assets.shown import counted, place, preview
 from flywheel.config import WheelConfig
-from flywheel.objects import Source
-from flywheel.raw import check_arrival, is_manifest, register_arrival
+from flywheel.objects import ObjectStore, Source
+from flywheel.raw import (
+    Validation,
+    check_arrival,
+    is_manifest,
+    load_suites,
+    register_arrival,
+    validate_arrival,
+    write_data_docs,
+)
 from flywheel.tables import Tables
 
 SHOWN = ["key", "part", "modality", "size", "split", "attributes"]
@@ -72,6 +83,56 @@ def every_object_is_accounted_for(
             "expectations": dg.MetadataValue.md(report.markdown),
             "items": items.height,
             "quarantined": refused.height,
+        },
+    )
+
+
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "guarding_expectations_hold",
+            asset=raw_data,
+            partitions_def=arrivals,
+            blocking=True,
+            description="What the wheel's suites call blocking is true of the arrival's items.",
+        ),
+        dg.AssetCheckSpec(
+            "expectations_hold",
+            asset=raw_data,
+            partitions_def=arrivals,
+            description="What the suites expect of the arrival's items is true; where it is not, somebody should look.",
+        ),
+    ],
+    can_subset=True,
+)
+def expectations_of_the_data(
+    context: dg.AssetCheckExecutionContext,
+    wheel: dg.ResourceParam[WheelConfig],
+    tables: dg.ResourceParam[Tables],
+    sources: dg.ResourceParam[dict[str, Source]],
+    files: dg.ResourceParam[ObjectStore],
+) -> Iterator[dg.AssetCheckResult]:
+    """The built-in suites and the wheel's own, judged once for both checks."""
+    with explained():
+        suites = load_suites(wheel)
+        validation = validate_arrival(tables, sources, suites, context.partition_key, now=datetime.now(UTC))
+        page = write_data_docs(files, validation)
+    for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
+        yield _judged(validation, page, key.name, blocking=key.name == "guarding_expectations_hold")
+
+
+def _judged(validation: Validation, page: str, name: str, *, blocking: bool) -> dg.AssetCheckResult:
+    broken = validation.failed(blocking=blocking)
+    told = "; ".join(f"{verdict.statement.removesuffix('.')}: {verdict.found}" for verdict in broken[:5])
+    return dg.AssetCheckResult(
+        passed=not broken,
+        asset_key=raw_data.key,
+        check_name=name,
+        severity=dg.AssetCheckSeverity.ERROR if blocking else dg.AssetCheckSeverity.WARN,
+        description=f"{len(broken)} of {len(validation.verdicts)} do not hold: {told}" if broken else None,
+        metadata={
+            "expectations": dg.MetadataValue.md(validation.markdown(blocking=blocking)),
+            "data docs": dg.MetadataValue.url(page) if page.startswith("s3://") else dg.MetadataValue.path(page),
         },
     )
 

@@ -50,6 +50,9 @@ class SourceConfig(Section):
     provenance: str = Field(default="", description="where the items come from, in words, kept with each")
     max_bytes: int = Field(default=50_000_000, gt=0, description="larger objects are refused")
     max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
+    expectations: tuple[dict[str, Any], ...] = Field(
+        default=(), description="what should be true of its items, written as in expectations/*.yaml"
+    )
     s3: S3 = S3()
 
 
@@ -203,6 +206,7 @@ class WheelConfig(Section):
     name: Name = "flywheel"
     store: StoreConfig = StoreConfig()
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    expectations: str = Field(default="./expectations", description="a folder of expectation suites, *.yaml")
     encoders: EncodersConfig = EncodersConfig()
     index: IndexConfig = IndexConfig()
     structure: StructureConfig = StructureConfig()
@@ -331,4 +335,12 @@ def _absolute(config: WheelConfig, base: Path) -> WheelConfig:
         update={"inbox": resolve(config.triggers.inbox), "alerts": resolve(config.triggers.alerts)}
     )
     sources = tuple(source.model_copy(update={"root": resolve(source.root)}) for source in config.sources)
-    return config.model_copy(update={"store": store, "sources": sources, "vendor": vendor, "triggers": triggers})
+    return config.model_copy(
+        update={
+            "store": store,
+            "sources": sources,
+            "expectations": resolve(config.expectations),
+            "vendor": vendor,
+            "triggers": triggers,
+        }
+    )

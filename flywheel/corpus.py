@@ -8,10 +8,8 @@ classes. The other half **judges**: the corpus does not know its labels, so no g
 them, and what is measured on it is not flattered by the search.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,6 +20,7 @@ from flywheel.encoders import Vectors, load_vectors
 from flywheel.errors import ConfigError
 from flywheel.identity import stable_fraction
 from flywheel.raw import current_items
+from flywheel.raw.attributes import spread_attributes
 from flywheel.tables import Tables
 from flywheel.turns import read_turn
 
@@ -131,7 +130,8 @@ def _fold(items: pl.DataFrame) -> pl.DataFrame:
     split = pl.when(is_eval).then(pl.lit("eval")).otherwise(pl.lit("pool"))
     folded = items.with_columns(split=split).sort("item_id").unique("content_id", keep="first", maintain_order=True)
     keep = folded.select("content_id", "item_id", "source", "key", "part", "split")
-    return keep.hstack(_attributes(folded["attributes"].to_list()))
+    attributes = spread_attributes(folded["attributes"].to_list())
+    return keep.hstack(attributes.rename(lambda name: f"attr.{name}"))
 
 
 def _withhold(frame: pl.DataFrame) -> pl.DataFrame:
@@ -140,24 +140,6 @@ def _withhold(frame: pl.DataFrame) -> pl.DataFrame:
     withheld = judging & frame["label"].is_not_null()
     kept = pl.when(~pl.lit(withheld))
     return frame.with_columns(label=kept.then("label"), agreement=kept.then("agreement"), judges=withheld)
-
-
-def _attributes(encoded: Sequence[str]) -> pl.DataFrame:
-    """Spread JSON attributes into one column each; a column with mixed types becomes text."""
-    rows: list[dict[str, Any]] = [json.loads(text) if text else {} for text in encoded]
-    names = sorted({name for row in rows for name in row})
-    columns: list[pl.Series] = []
-    for name in names:
-        values: list[Any] = [row.get(name) for row in rows]
-        kinds: set[type] = {type(value) for value in values if value is not None}
-        if kinds <= {int, float}:
-            columns.append(pl.Series(f"attr.{name}", values, pl.Float64, strict=False))
-        elif kinds == {bool}:
-            columns.append(pl.Series(f"attr.{name}", values, pl.Boolean))
-        else:
-            texts = [None if value is None else str(value) for value in values]
-            columns.append(pl.Series(f"attr.{name}", texts, pl.String))
-    return pl.DataFrame(columns)
 
 
 def _labels_before(tables: Tables, config: WheelConfig, turn: int) -> pl.DataFrame:

@@ -15,8 +15,13 @@ from flywheel.raw.decode import canonical_image as canonical_image
 from flywheel.raw.decode import canonical_text as canonical_text
 from flywheel.raw.expectations import Expectation as Expectation
 from flywheel.raw.expectations import ExpectationReport as ExpectationReport
+from flywheel.raw.expectations import Validation as Validation
 from flywheel.raw.expectations import check_arrival as check_arrival
 from flywheel.raw.expectations import check_registered as check_registered
+from flywheel.raw.expectations import load_suites as load_suites
+from flywheel.raw.expectations import read_validations as read_validations
+from flywheel.raw.expectations import validate_arrival as validate_arrival
+from flywheel.raw.expectations import write_data_docs as write_data_docs
 from flywheel.raw.manifest import is_manifest as is_manifest
 from flywheel.raw.planning import plan_arrivals as plan_arrivals
 from flywheel.raw.planning import sweeps_under_way as sweeps_under_way

@@ -20,6 +20,8 @@ from tests.assets.tiny_wheel import TinyWheel
 ARRIVAL, TURN = "arrival-00001", "turn-001"
 CHECKS = {
     "every_object_is_accounted_for": ("raw_data", ARRIVAL),
+    "guarding_expectations_hold": ("raw_data", ARRIVAL),
+    "expectations_hold": ("raw_data", ARRIVAL),
     "every_item_has_one_embedding": ("embeddings", ARRIVAL),
     "index_matches_the_tables": ("vector_index", None),
     "batch_stays_within_budget": ("labeling_batch", TURN),
@@ -75,6 +77,23 @@ def test_a_lost_item_is_missed(copied: TinyWheel) -> None:
     evaluation = judge(copied, "every_object_is_accounted_for")
     assert not evaluation.passed and evaluation.blocking
     assert "every object has an item or a quarantine row" in str(evaluation.description)
+
+
+def test_what_the_wheels_own_suite_calls_blocking_is_stopped_and_the_rest_told(copied: TinyWheel) -> None:
+    folder = Path(copied.config.expectations)
+    folder.mkdir()
+    statement = "{type: expect_table_row_count_to_be_between, min_value: %d, blocking: %s}"
+    both = ", ".join([statement % (1_000, "true"), statement % (2_000, "false"), statement % (1, "true")])
+    (folder / "size.yaml").write_text(f"{{name: size, expectations: [{both}]}}")
+    stopped, told = (judge(copied, name) for name in ("guarding_expectations_hold", "expectations_hold"))
+    assert not stopped.passed and stopped.blocking
+    assert "Must have greater than or equal to 1000 rows: " in str(stopped.description)
+    assert not told.passed and not told.blocking and told.severity is dg.AssetCheckSeverity.WARN
+    assert "2000 rows" in str(told.description) and "1000" not in str(told.description)
+    assert str(stopped.metadata["expectations"].value).count("✗") == 1
+    page = Path(str(stopped.metadata["data docs"].value))
+    assert page == Path(copied.config.store.root) / "files" / "validation" / ARRIVAL / "index.html"
+    assert "✗ stops" in page.read_text() and "✗ warns" in page.read_text()
 
 
 def test_a_missing_and_a_double_embedding_are_seen(copied: TinyWheel) -> None:

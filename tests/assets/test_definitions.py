@@ -27,11 +27,13 @@ STATIONS = {
 }
 BLOCKING = {
     "every_object_is_accounted_for",
+    "guarding_expectations_hold",
     "batch_stays_within_budget",
     "no_evaluation_item_is_chosen",
     "no_item_stands_on_both_sides",
 }
 TOLD = {
+    "expectations_hold",
     "every_item_has_one_embedding",
     "index_matches_the_tables",
     "every_answer_has_an_author",

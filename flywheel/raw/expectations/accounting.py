@@ -1,16 +1,12 @@
-"""What should be true of every arrival. Polars computes one row of aggregates, Great Expectations judges it."""
+"""Whether everything that landed is accounted for: polars computes aggregates, Great Expectations judges them."""
 
-import importlib
-import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, cast
 
 import polars as pl
 
 from flywheel.objects import Source
+from flywheel.raw.expectations.great import known_expectations, validate_frame
 from flywheel.raw.manifest import is_manifest
 from flywheel.raw.reasons import MISSING_OBJECT, SPLITS
 from flywheel.raw.statements import Spec
@@ -120,40 +116,14 @@ def _aggregates(
 
 
 def _judge(aggregates: dict[str, float], max_refused: float) -> list[Expectation]:
-    frame = importlib.import_module("pandas").DataFrame([aggregates])  # what its engine reads
-    batch = _great_expectations()[1].get_batch(batch_parameters={"dataframe": frame})
-    results = batch.validate(_suite(tuple(aggregates), max_refused)).results
-    verdicts = {result.expectation_config.kwargs["column"]: bool(result.success) for result in results}
+    kind = known_expectations()["expect_column_max_to_be_between"]
+    judged = [kind(column=name, min_value=0, max_value=_limit(name, max_refused)) for name in aggregates]
+    results = validate_frame({name: [value] for name, value in aggregates.items()}, judged, "arrival")
     return [
-        Expectation(STATEMENTS[name], verdicts[name], value, f"at most {_limit(name, max_refused):g}")
-        for name, value in aggregates.items()
+        Expectation(STATEMENTS[name], bool(result.success), value, f"at most {_limit(name, max_refused):g}")
+        for (name, value), result in zip(aggregates.items(), results, strict=True)
     ]
 
 
 def _limit(name: str, max_refused: float) -> float:
     return max_refused if name == "refused_share" else 0.0
-
-
-@lru_cache(maxsize=8)
-def _suite(names: tuple[str, ...], max_refused: float) -> Any:
-    gx = _great_expectations()[0]
-    judged = [
-        gx.expectations.ExpectColumnMaxToBeBetween(column=name, min_value=0, max_value=_limit(name, max_refused))
-        for name in names
-    ]
-    return gx.ExpectationSuite(name="arrival", expectations=judged)
-
-
-@lru_cache(maxsize=1)
-def _great_expectations() -> tuple[Any, Any]:
-    """Import and set up Great Expectations once: in memory, silent, telling nobody. The import takes seconds."""
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # its own imports
-        import great_expectations as gx
-
-    context = cast(Any, gx).get_context(mode="ephemeral")
-    context.enable_analytics(False)
-    context.variables.progress_bars = {"globally": False}
-    asset = context.data_sources.add_pandas("raw").add_dataframe_asset("arrival")
-    return gx, asset.add_batch_definition_whole_dataframe("whole")
