@@ -1,6 +1,7 @@
 """structure: the neighbor graph over distinct contents, and what follows from it: duplicates, clusters, the map."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import dagster as dg
 import polars as pl
@@ -10,7 +11,7 @@ from assets.embeddings import embeddings
 from assets.running import explained
 from assets.shown import picture, place, preview
 from flywheel.config import WheelConfig
-from flywheel.encoders import Encoder
+from flywheel.encoders import Content, Encoder, show, shown_as
 from flywheel.objects import Source
 from flywheel.raw import current_items, read_contents
 from flywheel.structure import build_clusters, build_neighbors, draw_map, find_duplicates, lay_out_map
@@ -103,7 +104,7 @@ def clusters(
         for modality, encoder in present(tables, encoders):
             words = wheel.label_spec.classes if modality == wheel.label_spec.modality else ()
             # read only if there are clusters to name; pictures are named through the space of words
-            texts = read_contents(sources, contents_of(tables, modality)) if modality == "text" else None
+            texts = words_of(tables, sources, modality) if shown_as(modality) == "text" else None
             build_clusters(
                 tables,
                 encoder,
@@ -150,6 +151,12 @@ def data_map(
     return dg.MaterializeResult(
         metadata={"dagster/row_count": rows.height, "table": place(tables, "map_points"), **metadata}
     )
+
+
+def words_of(tables: Tables, sources: dict[str, Source], modality: str) -> Iterator[Content]:
+    """Yield each distinct content of a modality as a person reads it."""
+    for content in read_contents(sources, contents_of(tables, modality)):
+        yield replace(content, data=show(modality, content.data).data)
 
 
 def contents_of(tables: Tables, modality: str) -> pl.DataFrame:

@@ -25,7 +25,7 @@ from assets.raw import raw_data
 from assets.structure import clusters, data_map, duplicates, neighbor_graph
 from assets.telling import told
 from flywheel.config import WheelConfig, load_config
-from flywheel.encoders import open_encoder
+from flywheel.encoders import open_encoders
 from flywheel.errors import FlywheelError, NotApproved
 from flywheel.feedback import Waiting, open_turns, waiting_for
 from flywheel.objects import open_sources, open_tables
@@ -99,9 +99,7 @@ class _Driver:
         self.announce = announce
         self.definitions = build_definitions(config_path)
         self.tables = open_tables(config)
-        self.encoders = {
-            modality: open_encoder(modality, getattr(config.encoders, modality)) for modality in ("image", "text")
-        }
+        self.encoders = open_encoders(config.encoders)
 
     @cached_property
     def job(self) -> dg.JobDefinition:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from flywheel.errors import ConfigError
 
+MODALITIES = ("image", "record", "text")
+Modality = Literal["image", "record", "text"]
+
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 
@@ -46,9 +49,13 @@ class SourceConfig(Section):
     id: Name
     root: str = Field(description="a folder, or s3://bucket/prefix")
     manifest: str | None = Field(default=None, description="pattern of manifest keys, like manifest*.csv")
+    modality: Literal["auto"] | Modality = Field(default="auto", description="what the objects hold: auto, or one kind")
+    attributes: str | None = Field(default=None, description="what keys tell, like site={site}/day={day}/**")
+    sample: Share = Field(default=1.0, gt=0.0, description="share of the objects taken in, by a stable hash")
     license: str = Field(default="unknown", description="license of the items, kept with each")
     provenance: str = Field(default="", description="where the items come from, in words, kept with each")
     max_bytes: int = Field(default=50_000_000, gt=0, description="larger objects are refused")
+    max_file_bytes: int = Field(default=5_000_000_000, gt=0, description="limit of what is read piece by piece")
     max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
     expectations: tuple[dict[str, Any], ...] = Field(
         default=(), description="what should be true of its items, written as in expectations/*.yaml"
@@ -59,7 +66,7 @@ class SourceConfig(Section):
 class EncoderConfig(Section):
     """How one modality becomes vectors."""
 
-    kind: Literal["minilm", "efficientnet-conse", "transformers-text", "transformers-clip"]
+    kind: Literal["minilm", "efficientnet-conse", "transformers-text", "transformers-clip", "record-words"]
     model: str | None = Field(default=None, description="local path or hub id, for the transformers kinds")
     revision: str | None = Field(default=None, description="hub revision")
     image_size: int = Field(default=224, ge=32, le=1024, description="pixels a side, for efficientnet-conse")
@@ -77,6 +84,7 @@ class EncodersConfig(Section):
     """One encoder for each modality."""
 
     image: EncoderConfig = EncoderConfig(kind="efficientnet-conse")
+    record: EncoderConfig = EncoderConfig(kind="record-words", max_tokens=256)
     text: EncoderConfig = EncoderConfig(kind="minilm")
 
 
@@ -117,7 +125,7 @@ class LabelSpecConfig(Section):
 
     field: Name = Field(default="label", description="name of the answer")
     version: str = Field(default="1", description="raise it when the question changes: answers belong to one version")
-    modality: Literal["image", "text"] = "image"
+    modality: Modality = "image"
     classes: tuple[str, ...] = Field(min_length=2, description="the possible answers")
     instructions: str = Field(default="", description="what an annotator should know, in words")
 

@@ -4,7 +4,7 @@ import threading
 
 import dagster as dg
 
-from flywheel.config import EncoderConfig, load_config
+from flywheel.config import MODALITIES, EncoderConfig, load_config
 from flywheel.encoders import Encoder, open_encoder
 
 _opened: dict[tuple[str, str], Encoder] = {}
@@ -18,7 +18,7 @@ class EncodersResource(dg.ConfigurableResource[dict[str, Encoder]]):
 
     def create_resource(self, context: dg.InitResourceContext) -> dict[str, Encoder]:
         configured = load_config(self.config_path).encoders
-        return {"image": _open("image", configured.image), "text": _open("text", configured.text)}
+        return {modality: _open(modality, getattr(configured, modality)) for modality in MODALITIES}
 
 
 def _open(modality: str, config: EncoderConfig) -> Encoder:

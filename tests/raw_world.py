@@ -6,15 +6,19 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
 from PIL import Image
 
 from flywheel.config import LabelSpecConfig, SourceConfig
-from flywheel.objects import FolderStore, ObjectStore, Source
+from flywheel.objects import FolderStore, ObjectStore, ObjectTooLarge, Source
 from flywheel.raw import ArrivalReport, current_items, current_quarantine, plan_arrivals, register_arrival
+from flywheel.raw.datum import TOLD, Datum
+from flywheel.raw.decoders import decode as decode_object
+from flywheel.raw.opened import Opened
+from flywheel.raw.reasons import Refusal
 from flywheel.tables import Tables
 
 SPEC = LabelSpecConfig(classes=("cat", "dog"))
@@ -45,6 +49,25 @@ def parquet(rows: list[dict[str, Any]]) -> bytes:
     file = io.BytesIO()
     pl.DataFrame(rows).write_parquet(file)
     return file.getvalue()
+
+
+class Held:
+    """One object in memory, where a source would have it."""
+
+    def __init__(self, content: bytes):
+        self._content = content
+
+    def read(self, key: str, limit: int | None = None) -> bytes:
+        if limit is not None and len(self._content) > limit:
+            raise ObjectTooLarge(key)
+        return self._content
+
+
+def decode(content: bytes, key: str, *, contents: bool = False, **config: Any) -> list[Datum | Refusal]:
+    """Decode one object of a source that is configured so."""
+    settings = SourceConfig.model_validate({"id": "held", "root": "-", **config})
+    source = Source(settings, cast(ObjectStore, Held(content)))
+    return list(decode_object(Opened(source, key, len(content)), contents=contents))
 
 
 class World:
@@ -85,6 +108,10 @@ class World:
         return {(_place(row), row["reason"]) for row in current_quarantine(self.tables).iter_rows(named=True)}
 
     def attributes(self, place: str) -> dict[str, Any]:
+        """What is said about an item; what its file tells is left out."""
+        return {name: value for name, value in self.all_attributes(place).items() if not name.startswith(TOLD)}
+
+    def all_attributes(self, place: str) -> dict[str, Any]:
         return json.loads(self.items()[place]["attributes"])
 
     def events(self) -> list[dict[str, Any]]:

@@ -59,12 +59,12 @@ def search(
 ) -> None:
     """Find items by words, by examples, by conditions, or any mixture of them, best first."""
     from flywheel.config import load_config
-    from flywheel.encoders import open_encoder
+    from flywheel.encoders import open_encoders
     from flywheel.index import open_index
     from flywheel.search import search_items
 
     wheel = load_config(config)
-    encoders = {"image": open_encoder("image", wheel.encoders.image), "text": open_encoder("text", wheel.encoders.text)}
+    encoders = open_encoders(wheel.encoders)
     asked = " ".join(words or []) or None
     with open_index(wheel) as index:
         hits = search_items(

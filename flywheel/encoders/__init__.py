@@ -12,6 +12,10 @@ from flywheel.encoders.embed import missing_contents as missing_contents
 from flywheel.encoders.embed import scan_vectors as scan_vectors
 from flywheel.encoders.embed import to_matrix as to_matrix
 from flywheel.encoders.open import open_encoder as open_encoder
+from flywheel.encoders.open import open_encoders as open_encoders
 from flywheel.encoders.protocol import Content as Content
 from flywheel.encoders.protocol import Encoder as Encoder
 from flywheel.encoders.protocol import Vectors as Vectors
+from flywheel.encoders.shown import Shown as Shown
+from flywheel.encoders.shown import show as show
+from flywheel.encoders.shown import shown_as as shown_as

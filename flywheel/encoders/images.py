@@ -10,7 +10,7 @@ from PIL import Image
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import IMAGES_PER_BATCH, device, in_parallel
 from flywheel.errors import DataError
-from flywheel.raw.decode import canonical_image
+from flywheel.raw.decoders.images import canonical_image
 from flywheel.raw.reasons import Refused
 
 Pixels = NDArray[Any]

@@ -1,15 +1,21 @@
 """Open the encoder that `flywheel.yaml` names. Model libraries are imported here, not when `flywheel` is."""
 
-from flywheel.config import EncoderConfig
+from flywheel.config import MODALITIES, EncoderConfig, EncodersConfig
 from flywheel.encoders.protocol import Encoder
 from flywheel.errors import ConfigError
 
-MODALITIES = {
+KINDS = {
     "minilm": ("text",),
     "transformers-text": ("text",),
     "efficientnet-conse": ("image",),
     "transformers-clip": ("image", "text"),
+    "record-words": ("record",),
 }
+
+
+def open_encoders(config: EncodersConfig) -> dict[str, Encoder]:
+    """Return the encoder of every modality, by modality."""
+    return {modality: open_encoder(modality, getattr(config, modality)) for modality in MODALITIES}
 
 
 def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
@@ -18,16 +24,21 @@ def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
     Raises:
         ConfigError: the kind does not encode this modality, its package is missing, or its model is not found.
     """
-    if modality not in MODALITIES[config.kind]:
-        fitting = [kind for kind, known in MODALITIES.items() if modality in known]
+    if modality not in KINDS[config.kind]:
+        fitting = [kind for kind, known in KINDS.items() if modality in known]
         raise ConfigError(
             f"encoders.{modality}: kind '{config.kind}' does not encode the modality '{modality}'; "
-            f"expected one of {fitting or sorted(MODALITIES)}"
+            f"expected one of {fitting or sorted(KINDS)}"
         )
     if config.kind == "minilm":
         from flywheel.encoders.text import open_minilm
 
         return open_minilm(max_tokens=config.max_tokens, precision=config.precision)
+    if config.kind == "record-words":
+        from flywheel.encoders.records import RecordEncoder
+        from flywheel.encoders.text import open_minilm
+
+        return RecordEncoder(open_minilm(max_tokens=config.max_tokens, precision=config.precision))
     if config.kind == "efficientnet-conse":
         from flywheel.encoders.conse import open_conse
 

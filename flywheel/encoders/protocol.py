@@ -12,10 +12,10 @@ Vectors = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Content:
-    """The bytes of one content as its source holds them, ready to decode: an encoded image, or UTF-8 text."""
+    """What an encoder gets of one content: an image's file, or the canonical form its decoder documents."""
 
     content_id: str
-    modality: str  # image | text
+    modality: str  # one of `flywheel.config.MODALITIES`
     data: bytes
 
 
@@ -33,7 +33,7 @@ class Encoder(Protocol):
 
     @property
     def modality(self) -> str:
-        """The modality it encodes: image or text."""
+        """The modality it encodes."""
         ...
 
     @property

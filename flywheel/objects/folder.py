@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -105,6 +105,20 @@ class FolderStore:
         if limit is not None and len(content) > limit:  # it grew while it was read
             raise too_large(str(path), len(content), limit)
         return content
+
+    @contextlib.contextmanager
+    def local(self, key: str, limit: int | None = None) -> Generator[Path]:
+        """Give the file itself; see `ObjectStore.local`. Errors: see `read`."""
+        path = self._inside(key)
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise ObjectMissing(f"there is no file {path}", (key,)) from None
+        if not stat.S_ISREG(found.st_mode):
+            raise ObjectMissing(f"{path} is not a regular file", (key,))
+        if limit is not None and found.st_size > limit:
+            raise too_large(str(path), found.st_size, limit)
+        yield path
 
     def write(self, key: str, content: bytes) -> None:
         """Write the file whole or not at all, replacing what stood there. It is on disk when this returns."""

@@ -1,8 +1,10 @@
 """What the flywheel asks of a place where bytes lie."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 
@@ -55,6 +57,10 @@ class ObjectStore(Protocol):
         Raises:
             DataError: it does not exist, the key leaves the root, or it is larger than `limit` bytes.
         """
+        ...
+
+    def local(self, key: str, limit: int | None = None) -> AbstractContextManager[Path]:
+        """Give a file on disk with the object's bytes, to be read only; errors as in `read`."""
         ...
 
     def write(self, key: str, content: bytes) -> None:

@@ -3,11 +3,15 @@
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
 
 import boto3.session  # pyright: ignore[reportMissingTypeStubs]
+from boto3.exceptions import Boto3Error  # pyright: ignore[reportMissingTypeStubs]
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
     BotoCoreError,
@@ -130,6 +134,15 @@ class S3Store:
         full = self.prefix + checked(key)
         return _asked(lambda: self._read_whole(full, limit), self.address(key))
 
+    @contextmanager
+    def local(self, key: str, limit: int | None = None) -> Generator[Path]:
+        """Fetch the object into a temporary file, piece by piece; see `ObjectStore.local`. Errors: see `read`."""
+        full = self.prefix + checked(key)
+        with TemporaryDirectory(prefix="flywheel-") as folder:
+            path = Path(folder) / f"object{Path(key).suffix}"
+            _asked(lambda: self._fetch(full, path, limit), self.address(key))
+            yield path
+
     def write(self, key: str, content: bytes) -> None:
         """Write the object whole or not at all, replacing what stood there."""
         full = self.prefix + checked(key)
@@ -211,6 +224,12 @@ class S3Store:
             time.sleep(random.uniform(0.1, 0.3) * 2**attempt)
         raise AssertionError("the last attempt returns or raises")
 
+    def _fetch(self, full: str, path: Path, limit: int | None) -> None:
+        size = cast(int, self._client.head_object(Bucket=self.bucket, Key=full)["ContentLength"])
+        if limit is not None and size > limit:
+            raise too_large(f"s3://{self.bucket}/{full}", size, limit)
+        self._client.download_file(self.bucket, full, str(path))
+
     def _put_new(self, full: str, content: bytes) -> None:
         for attempt in range(READS):
             try:
@@ -266,5 +285,5 @@ def _asked(call: Callable[[], T], address: str) -> T:
         raise ConfigError(
             f"no keys for {address}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile in s3.profile"
         ) from None
-    except (BotoCoreError, HTTPError) as error:
+    except (BotoCoreError, HTTPError, Boto3Error) as error:
         raise StoreUnavailable(f"{address} cannot be reached: {error}; check s3.endpoint and the network") from error

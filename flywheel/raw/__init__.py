@@ -11,8 +11,8 @@ from flywheel.raw.arrivals import inventory as inventory
 from flywheel.raw.current import current_items as current_items
 from flywheel.raw.current import current_quarantine as current_quarantine
 from flywheel.raw.current import read_contents as read_contents
-from flywheel.raw.decode import canonical_image as canonical_image
-from flywheel.raw.decode import canonical_text as canonical_text
+from flywheel.raw.decoders.images import canonical_image as canonical_image
+from flywheel.raw.decoders.texts import canonical_text as canonical_text
 from flywheel.raw.expectations import Expectation as Expectation
 from flywheel.raw.expectations import ExpectationReport as ExpectationReport
 from flywheel.raw.expectations import Validation as Validation
@@ -22,7 +22,7 @@ from flywheel.raw.expectations import load_suites as load_suites
 from flywheel.raw.expectations import read_validations as read_validations
 from flywheel.raw.expectations import validate_arrival as validate_arrival
 from flywheel.raw.expectations import write_data_docs as write_data_docs
-from flywheel.raw.manifest import is_manifest as is_manifest
+from flywheel.raw.patterns import is_manifest as is_manifest
 from flywheel.raw.planning import plan_arrivals as plan_arrivals
 from flywheel.raw.planning import sweeps_under_way as sweeps_under_way
 from flywheel.raw.reasons import REASONS as REASONS

@@ -4,18 +4,20 @@ Reads `items`, `quarantine`, `objects` and the sources' bytes.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Generator, Iterator, Mapping
+from contextlib import closing
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import polars as pl
 
 from flywheel.errors import ConfigError
 from flywheel.objects import Source
 from flywheel.raw.arrivals import NUMBER, inventory
-from flywheel.raw.decode import Datum, decode, is_table
-from flywheel.raw.fetch import fetch, fetch_data
-from flywheel.raw.reasons import MISSING_OBJECT, Refused
+from flywheel.raw.datum import Datum
+from flywheel.raw.decoders import decode, holds_many
+from flywheel.raw.opened import Opened
+from flywheel.raw.reasons import MISSING_OBJECT, Refusal
 from flywheel.raw.streams import in_order
 from flywheel.tables import Tables
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("flywheel.raw")
 
 Place = tuple[str, str, str]  # source, key, modality
+
+MOST_STREAMS = 8  # objects with many parts that are open at once
 
 
 def latest_items(items: pl.LazyFrame) -> pl.LazyFrame:
@@ -56,12 +60,12 @@ def current_quarantine(tables: Tables) -> pl.DataFrame:
 
 
 def read_contents(sources: Mapping[str, Source], items: pl.DataFrame, *, workers: int = 2) -> Iterator["Content"]:
-    """Yield the bytes of each distinct content among `items`, in the order of the rows.
+    """Yield what an encoder gets of each distinct content among `items`, in the order of where it lies.
 
-    Images come as their source holds them, texts as canonical UTF-8. What is read is checked against its content id;
-    where an object was overwritten or removed since, another row with the same content serves. A content that can no
-    longer be read anywhere is left out with a warning: callers compare the ids. Images are streamed; of table files
-    the texts asked for are held until they are given out.
+    Images come as their source holds them, all else in its canonical form. What is read is checked against its
+    content id; where an object was overwritten or removed since, another row with the same content serves. A content
+    that can no longer be read anywhere is left out with a warning: callers compare the ids. An object with many
+    parts is decoded once, as a stream.
 
     Raises:
         ConfigError: an item's source is not configured.
@@ -73,22 +77,23 @@ def read_contents(sources: Mapping[str, Source], items: pl.DataFrame, *, workers
     strangers = {place[0] for places in wanted.values() for place in places} - sources.keys()
     if strangers:
         raise ConfigError(f"items come from the sources {sorted(strangers)}, which flywheel.yaml no longer names")
-    reader = _Reader(sources, wanted)
     lost = 0
-    for content_id, found in zip(wanted, in_order(reader.read, wanted, workers=workers)):
-        if found is None:
-            lost += 1
-            continue
-        modality, data = found
-        yield Content(content_id, modality, data)
+    with closing(_Reader(sources, wanted)) as reader:
+        for content_id, found in zip(wanted, in_order(reader.read, wanted, workers=workers)):
+            if found is None:
+                lost += 1
+                continue
+            modality, data = found
+            yield Content(content_id, modality, data)
     if lost:
         log.warning("%d of %d contents are no longer where they were registered", lost, len(wanted))
 
 
 def _places(items: pl.DataFrame) -> dict[str, list[Place]]:
-    """Say where each distinct content may be read, in the order of the rows."""
+    """Say where each distinct content may be read, in the order of the first such place."""
     places: dict[str, list[Place]] = {}
-    for content_id, source, key, modality in items.select("content_id", "source", "key", "modality").iter_rows():
+    rows = items.select("content_id", "source", "key", "modality", "part").sort("source", "key", "part")
+    for content_id, source, key, modality, _ in rows.iter_rows():
         known = places.setdefault(content_id, [])
         if (source, key, modality) not in known:
             known.append((source, key, modality))
@@ -96,41 +101,60 @@ def _places(items: pl.DataFrame) -> dict[str, list[Place]]:
 
 
 class _Reader:
-    """Reads contents from wherever they are; decodes each table file once."""
+    """Reads contents from wherever they are."""
 
     def __init__(self, sources: Mapping[str, Source], wanted: Mapping[str, list[Place]]):
         self._sources = sources
         self._wanted = wanted
         self._lock = Lock()
-        self._texts: dict[tuple[str, str], dict[str, bytes]] = {}
+        self._streams: dict[tuple[str, str], _Stream] = {}
 
     def read(self, content_id: str) -> tuple[str, bytes] | None:
         """Return modality and bytes of a content from the first place that still holds it."""
         for source, key, modality in self._wanted[content_id]:
-            data = self._row(source, key, content_id) if is_table(key) else self._object(source, key, content_id)
+            data = self._part(source, key, content_id) if holds_many(key) else self._object(source, key, content_id)
             if data is not None:
                 return modality, data
         return None
 
-    def _object(self, source: str, key: str, content_id: str) -> bytes | None:
-        place = self._sources[source]
-        try:
-            content = fetch(place, key)
-        except Refused:
-            return None
-        limits = place.config
-        [found] = decode(content, key, max_bytes=limits.max_bytes, max_pixels=limits.max_pixels, texts=True)
-        if not isinstance(found, Datum) or found.content_id != content_id:
-            return None
-        return content if found.text is None else found.text
+    def close(self) -> None:
+        """Give up what is still open."""
+        while self._streams:
+            self._streams.popitem()[1].close()
 
-    def _row(self, source: str, key: str, content_id: str) -> bytes | None:
-        with self._lock:  # the first to ask decodes the table, the others wait for it
-            if (source, key) not in self._texts:
-                data = fetch_data(self._sources[source], key, texts=True)
-                self._texts[source, key] = {
-                    datum.content_id: datum.text
-                    for datum in data
-                    if isinstance(datum, Datum) and datum.text is not None and datum.content_id in self._wanted
-                }
-            return self._texts[source, key].pop(content_id, None)
+    def _object(self, source: str, key: str, content_id: str) -> bytes | None:
+        [found] = decode(Opened(self._sources[source], key), contents=True)
+        return found.data if isinstance(found, Datum) and found.content_id == content_id else None
+
+    def _part(self, source: str, key: str, content_id: str) -> bytes | None:
+        with self._lock:  # one worker decodes, the others wait for it
+            stream = self._streams.pop((source, key), None)
+            if stream is None:
+                stream = _Stream(decode(Opened(self._sources[source], key), contents=True), self._wanted)
+            self._streams[source, key] = stream
+            while len(self._streams) > MOST_STREAMS:  # contents come object by object, so the oldest has done its part
+                self._streams.pop(next(iter(self._streams))).close()
+            return stream.take(content_id)
+
+
+class _Stream:
+    """The wanted contents of one object, decoded as far as was asked for."""
+
+    def __init__(self, data: Iterator[Datum | Refusal], wanted: Container[str]):
+        self._data = data
+        self._wanted = wanted
+        self._held: dict[str, bytes] = {}
+
+    def take(self, content_id: str) -> bytes | None:
+        """Return a content of the object, once; None where it does not hold it any more."""
+        while content_id not in self._held:
+            datum = next(self._data, None)
+            if datum is None:
+                return None
+            if isinstance(datum, Datum) and datum.data is not None and datum.content_id in self._wanted:
+                self._held[datum.content_id] = datum.data
+        return self._held.pop(content_id)
+
+    def close(self) -> None:
+        """Close the object."""
+        cast(Generator[Datum | Refusal], self._data).close()

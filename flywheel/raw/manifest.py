@@ -4,14 +4,12 @@ A manifest is a CSV, JSON lines or Parquet object whose key matches the source's
 key (needed), subject, label, split; the rest are attributes. A later arrival's word overrules an earlier one's.
 """
 
-import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 
 from flywheel.objects import key_problem
-from flywheel.raw.decode import Said, what_is_said
+from flywheel.raw.datum import Said, what_is_said
 from flywheel.raw.reasons import (
     BAD_KEY,
     DUPLICATE_ID,
@@ -54,27 +52,6 @@ class Merged:
     entries: dict[str, Entry]  # object key -> what counts for it
     labels: dict[str, Entry]  # object key -> the newest row that gives it a label
     refusals: dict[str, list[Refusal]]  # manifest key -> what was refused of it
-
-
-def is_manifest(pattern: str | None, key: str) -> bool:
-    """Whether the key matches the pattern: "*" and "?" stay within a folder, "**/" stands for any folders."""
-    return pattern is not None and _compiled(pattern).fullmatch(key) is not None
-
-
-@lru_cache(maxsize=64)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    pieces = re.split(r"(\*\*/|\*|\?|\[[^\]]+\])", pattern)
-    return re.compile("".join(_regex(piece) for piece in pieces), re.DOTALL)
-
-
-def _regex(piece: str) -> str:
-    known = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
-    if piece in known:
-        return known[piece]
-    if piece.startswith("[") and piece.endswith("]"):
-        inside = piece[1:-1].replace("\\", r"\\")
-        return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
-    return re.escape(piece)
 
 
 def read_manifest(content: bytes, key: str, *, arrival: int, at: datetime, classes: Collection[str]) -> Manifest:

@@ -12,8 +12,9 @@ import polars as pl
 from flywheel.objects import Source
 from flywheel.raw.arrivals import NUMBER, arrival_number, inventory
 from flywheel.raw.current import latest_items
-from flywheel.raw.fetch import fetch
-from flywheel.raw.manifest import Entry, Manifest, Merged, is_manifest, merge, read_manifest
+from flywheel.raw.manifest import Entry, Manifest, Merged, merge, read_manifest
+from flywheel.raw.opened import Opened
+from flywheel.raw.patterns import is_manifest
 from flywheel.raw.reasons import Refused
 from flywheel.raw.statements import Spec, Standing, standing_statements
 from flywheel.tables import Tables
@@ -157,7 +158,7 @@ def _kept(tables: Tables, source: str, arrival: str, keys: set[str]) -> dict[str
 def _read(source: Source, row: Row, spec: Spec) -> Manifest:
     key, arrival = row["key"], arrival_number(row["arrival"])
     try:
-        content = fetch(source, key, row["size"])
+        content = Opened(source, key, row["size"]).content()
     except Refused as refused:
         return Manifest(key, arrival, (), (refused.refusal,))
     return read_manifest(content, key, arrival=arrival, at=row["modified_at"], classes=spec.classes)

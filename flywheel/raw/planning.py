@@ -15,7 +15,7 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.arrivals import arrival_name, count_arrivals, known_objects
-from flywheel.raw.manifest import is_manifest
+from flywheel.raw.patterns import is_manifest
 from flywheel.raw.sweeps import CHANGED, Sweep, read_place
 from flywheel.tables import Tables
 

@@ -15,11 +15,14 @@ import polars as pl
 from flywheel.errors import ConfigError, DataError
 from flywheel.identity import item_id, stable_fraction
 from flywheel.objects import Source
-from flywheel.raw.decode import Datum, is_table
-from flywheel.raw.fetch import fetch_data
+from flywheel.raw.datum import TOLD, Datum
+from flywheel.raw.decoders import decode, holds_many
 from flywheel.raw.manifest import unknown_label
+from flywheel.raw.opened import Opened
 from flywheel.raw.part import Part, Row, open_part
+from flywheel.raw.patterns import said_by_key
 from flywheel.raw.reasons import MISSING_OBJECT, Refusal, shown
+from flywheel.raw.rows import Scalar
 from flywheel.raw.statements import Spec, Statement, event_of
 from flywheel.raw.streams import in_order
 from flywheel.records import SCHEMAS
@@ -136,10 +139,10 @@ class _Registrar:
         if not self.part.owns(row):
             self._check_order(row)
             known = [item for item in self.part.before.get(key, []) if item["version"] == row["version"]]
-            if known and not is_table(key):  # only what is said about it is new
+            if known and not holds_many(key):  # only what is said about it is new
                 [item] = known
-                return [Datum("", item["modality"], item["content_id"], item["size"])], 0
-        return fetch_data(self.part.source, key, row["size"]), 1
+                return [Datum("", item["modality"], item["content_id"], item["size"], told=_told(item))], 0
+        return list(decode(Opened(self.part.source, key, row["size"]))), 1
 
     def _check_order(self, row: Row) -> None:
         """Refuse to correct labels of an arrival that was not registered: they would look like first ones."""
@@ -217,12 +220,15 @@ class _Registrar:
     def _item(self, row: Row, datum: Datum) -> Row:
         config, entry = self.part.source.config, self.part.merged.entries.get(row["key"])
         identity = item_id(config.id, row["key"], datum.part)
-        words = [said for said in (datum.said, entry.said if entry else None) if said]  # its own row's word comes first
-        subject = next((said.subject for said in words if said.subject), identity)
+        by_key = said_by_key(config.attributes, row["key"])
+        words = [said for said in (datum.said, entry.said if entry else None, by_key) if said]  # its own row's first
+        whole = item_id(config.id, row["key"]) if datum.piece else identity
+        subject = next((said.subject for said in words if said.subject), whole)
         split = next((said.split for said in words if said.split), None)
         if split is None:
             split = "eval" if stable_fraction(subject, "split") < self.share else "pool"
-        attributes = {name: value for said in reversed(words) for name, value in said.attributes.items()}
+        attributes = {f"{TOLD}{name}": value for name, value in datum.told.items()}
+        attributes |= {name: value for said in reversed(words) for name, value in said.attributes.items()}
         return {
             "item_id": identity,
             "source": config.id,
@@ -252,6 +258,12 @@ class _Registrar:
             "version": row["version"],
             "arrival": self.part.arrival,
         }
+
+
+def _told(item: Row) -> dict[str, Scalar]:
+    """Return what the file of a registered item told."""
+    attributes = json.loads(item["attributes"])
+    return {name[len(TOLD) :]: value for name, value in attributes.items() if name.startswith(TOLD)}
 
 
 def _differs(old: Row | None, new: Row) -> bool:

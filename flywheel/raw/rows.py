@@ -45,7 +45,7 @@ def row_name(number: int) -> str:
     return f"row-{number}"
 
 
-def read_rows(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+def read_rows(content: bytes, key: str, needed: str | None = None) -> Iterator[Row | Refusal]:
     """Yield the rows of a table file in their order; broken ones as refusals that name the row.
 
     In CSV an attribute column whose values all are numbers becomes numbers, any other stays text (codes like "007"
@@ -55,13 +55,13 @@ def read_rows(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
     Args:
         content: the file's bytes.
         key: its key; the ending says what it is.
-        needed: a column the table must have.
+        needed: a column the table must have, if any.
 
     Raises:
         Refused: the file as a whole cannot be used.
     """
     if not content.removeprefix(codecs.BOM_UTF8).strip():
-        raise Refused(EMPTY, f"{key} is empty; expected rows with a column '{needed}'")
+        raise Refused(EMPTY, f"{key} is empty; expected rows" + (f" with a column '{needed}'" if needed else ""))
     ending = key.lower().rpartition(".")[2]
     rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[ending](content, key, needed)
     found = False
@@ -100,7 +100,7 @@ def decode_utf8(content: bytes, what: str) -> str:
     return text
 
 
-def _csv(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+def _csv(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
     """Read the whole file, to know which columns are numbers."""
     text = decode_utf8(content, key)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
@@ -158,7 +158,7 @@ def _is_nothing(field: str) -> bool:
     return field.strip().lower() in _NOTHING
 
 
-def _jsonl(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+def _jsonl(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
     number = 0
     for line in content.removeprefix(codecs.BOM_UTF8).split(b"\n"):
         if not line.strip():
@@ -182,7 +182,7 @@ def _json_row(number: int, line: bytes, key: str) -> Row:
     return _typed_row(number, cast(dict[str, Any], values), where)
 
 
-def _parquet(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
+def _parquet(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
     for number, values in parquet_rows(content, key, lambda header: _check_header(header, key, needed)):
         try:
             yield _typed_row(number, values, f"row {number} of {key}")
@@ -190,11 +190,11 @@ def _parquet(content: bytes, key: str, needed: str) -> Iterator[Row | Refusal]:
             yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
 
 
-def _check_header(header: list[str], key: str, needed: str) -> None:
+def _check_header(header: list[str], key: str, needed: str | None) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise Refused(MALFORMED_ROW, f"{key} has the columns {shown(twice)} twice; rename or drop one of each")
-    if needed not in header:
+    if needed is not None and needed not in header:
         raise Refused(MALFORMED_ROW, f"{key} has no column '{needed}'; found {shown(header, 200)}; add or rename it")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from flywheel.encoders import show
 from flywheel.encoders.images import decode_image
 from flywheel.objects import Source
 from flywheel.raw import read_contents
@@ -34,10 +35,11 @@ def make_previews(sources: Mapping[str, Source], items: pl.DataFrame, item_ids: 
     wanted = items.filter(pl.col("item_id").is_in(list(item_ids))).sort("item_id")
     shown: dict[str, Preview] = {}
     for content in read_contents(sources, wanted.unique("content_id", keep="first", maintain_order=True)):
-        if content.modality == "text":
-            shown[content.content_id] = Preview("", text=snippet(content.data.decode("utf-8", "replace")))
+        seen = show(content.modality, content.data)
+        if seen.kind == "text":
+            shown[content.content_id] = Preview("", text=snippet(seen.data.decode("utf-8", "replace")))
         else:
-            shown[content.content_id] = Preview("", image=_picture(content.content_id, content.data))
+            shown[content.content_id] = Preview("", image=_picture(content.content_id, seen.data))
     previews: dict[str, Preview] = {}
     for item, content, key, part in wanted.select("item_id", "content_id", "key", "part").iter_rows():
         seen = shown.get(content, Preview(""))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
+from flywheel.encoders import show
 from flywheel.errors import VendorError
 from flywheel.vendors.answers import SAFE_KEY, answer_named, image_kind, status_of, usable_answers
 from flywheel.vendors.protocol import (
@@ -123,11 +124,12 @@ def _write_job(job: Job, place: Path) -> None:
 
 def _written_task(task: Task, modality: str, place: Path) -> dict[str, Any]:
     line: dict[str, Any] = {"task_uid": task.uid, "name": task.name}
-    if modality == "text":
-        line["text"] = task.data.decode("utf-8")
+    seen = show(modality, task.data)
+    if seen.kind == "text":
+        line["text"] = seen.data.decode("utf-8")
     else:
-        line["image"] = f"media/{task.uid}.{image_kind(task.data)}"
-        (place / line["image"]).write_bytes(task.data)
+        line["image"] = f"media/{task.uid}.{image_kind(seen.data)}"
+        (place / line["image"]).write_bytes(seen.data)
     if task.prelabel:
         line |= {"prelabel": task.prelabel, "prelabel_confidence": task.prelabel_confidence}
     return line

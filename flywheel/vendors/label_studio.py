@@ -18,6 +18,7 @@ from xml.sax.saxutils import quoteattr
 
 import httpx
 
+from flywheel.encoders import show, shown_as
 from flywheel.errors import VendorBusy, VendorError
 from flywheel.vendors.answers import answer_named, image_kind, status_of, usable_answers
 from flywheel.vendors.protocol import (
@@ -175,7 +176,7 @@ def labeling_config(spec: LabelSpec) -> str:
     if variables:
         raise VendorError(f"Label Studio reads classes that start with '$' as variables; found {variables}")
     shown = '<Image name="item" value="$image" maxWidth="480px"/>'
-    if spec.modality == "text":
+    if shown_as(spec.modality) == "text":
         shown = '<Text name="item" value="$text" valueType="text"/>'
     choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in spec.classes)
     asked = f'<Choices name="answer" toName="item" choice="single" required="true">{choices}</Choices>'
@@ -184,10 +185,11 @@ def labeling_config(spec: LabelSpec) -> str:
 
 def _imported(task: Task, spec: LabelSpec) -> Json:
     data: Json = {"name": task.name, "note": ""}
-    if spec.modality == "text":
-        data["text"] = task.data.decode("utf-8")
+    seen = show(spec.modality, task.data)
+    if seen.kind == "text":
+        data["text"] = seen.data.decode("utf-8")
     else:
-        data["image"] = f"data:image/{image_kind(task.data)};base64,{base64.b64encode(task.data).decode()}"
+        data["image"] = f"data:image/{image_kind(seen.data)};base64,{base64.b64encode(seen.data).decode()}"
     imported: Json = {"data": data, "meta": {"uid": task.uid}}
     if task.prelabel in spec.classes:
         choice = {"from_name": "answer", "to_name": "item", "type": "choices", "value": {"choices": [task.prelabel]}}

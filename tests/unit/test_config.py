@@ -78,7 +78,7 @@ def test_the_vendor_kind_decides_which_keys_it_has(tmp_path: Path) -> None:
         ("budget.auto_approve", "perhaps", ["budget.auto_approve", "boolean", "perhaps"]),
         ("label_spec.classes", ["one"], ["label_spec.classes", "at least 2"]),
         ("label_spec.classes", ["one", "one"], ["label_spec", "names a class twice"]),
-        ("label_spec.modality", "video", ["label_spec.modality", "'image' or 'text'", "video"]),
+        ("label_spec.modality", "smell", ["label_spec.modality", "'image'", "smell"]),
         ("sources", [], ["sources", "at least 1"]),
         ("sources", [{"id": "a", "root": "x"}, {"id": "a", "root": "y"}], ["'sources' uses an id twice"]),
         ("sources.0.id", "../x", ["sources.0.id", "pattern", "../x"]),

@@ -275,7 +275,7 @@ def test_repeating_an_old_arrival_should_keep_what_later_ones_changed(world: Wor
         assert world.tables.read("items", arrival="arrival-00001").to_dicts() == old
 
 
-def test_contents_should_be_read_once_each_in_the_order_of_the_rows(world: World) -> None:
+def test_contents_should_be_read_once_each_in_the_order_of_where_they_lie(world: World) -> None:
     world.put("b.png", image(1))
     world.put("a.png", image(1))
     world.put("c.jpg", image(2, "JPEG"))
@@ -284,11 +284,12 @@ def test_contents_should_be_read_once_each_in_the_order_of_the_rows(world: World
         "t.jsonl", jsonl({"id": "x", "text": "hi\nthere"}, {"id": "y", "text": "one"}, {"id": "z", "text": "two"})
     )
     world.land()
-    rows = current_items(world.tables).sort("key", "part", descending=True)
-    found = list(read_contents(world.sources, rows))
-    assert [content.content_id for content in found] == rows["content_id"].unique(maintain_order=True).to_list()
-    assert [content.data for content in found] == [b"two", b"one", b"hi\nthere", image(2, "JPEG"), image(1)]
-    assert [content.modality for content in found] == ["text", "text", "text", "image", "image"]
+    rows = current_items(world.tables)
+    found = list(read_contents(world.sources, rows.sample(fraction=1, shuffle=True, seed=1)))
+    placed = rows.sort("key", "part")["content_id"].unique(maintain_order=True)
+    assert [content.content_id for content in found] == placed.to_list()
+    assert [content.data for content in found] == [image(1), image(2, "JPEG"), b"hi\nthere", b"one", b"two"]
+    assert [content.modality for content in found] == ["image", "image", "text", "text", "text"]
 
 
 def test_a_content_should_be_read_from_wherever_it_still_is(world: World, caplog: pytest.LogCaptureFixture) -> None:

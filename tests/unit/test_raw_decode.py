@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from flywheel.raw import parquet as decoder
-from flywheel.raw.decode import Datum, decode
+from flywheel.raw.datum import Datum
 from flywheel.raw.reasons import REASONS, Refusal
-from tests.raw_world import image, jsonl, parquet
+from tests.raw_world import decode, image, jsonl, parquet
 
 LIMITS: dict[str, Any] = {"max_bytes": 1_000_000, "max_pixels": 10_000}
 
@@ -189,14 +189,14 @@ def test_the_same_text_should_be_the_same_content() -> None:
 @given(st.text(min_size=1, max_size=50))
 def test_a_text_should_survive_as_its_canonical_form(text: str) -> None:
     content = text.encode()
-    [found] = decode(content, "a.txt", **LIMITS, texts=True)
+    [found] = decode(content, "a.txt", **LIMITS, contents=True)
     if isinstance(found, Refusal):
         assert not text.strip("\ufeff").strip() or "\0" in text
         return
-    assert found.text is not None
+    assert found.data is not None
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    assert found.text.decode() == unicodedata.normalize("NFC", lines)
-    assert one(found.text, "a.txt").content_id == found.content_id or text.startswith("\ufeff")
+    assert found.data.decode() == unicodedata.normalize("NFC", lines)
+    assert one(found.data, "a.txt").content_id == found.content_id or text.startswith("\ufeff")
 
 
 @example(b"\xef\xbb\xbf", "a.csv")
@@ -259,9 +259,9 @@ TABLES = {
 
 @pytest.mark.parametrize("key", TABLES)
 def test_every_row_of_a_text_table_should_be_a_datum(key: str) -> None:
-    first, second = decode(TABLES[key], key, **LIMITS, texts=True)
+    first, second = decode(TABLES[key], key, **LIMITS, contents=True)
     assert isinstance(first, Datum) and isinstance(second, Datum)
-    assert (first.part, first.text, second.part, second.text) == ("x", b"hello", "row-2", b"two, words")
+    assert (first.part, first.data, second.part, second.data) == ("x", b"hello", "row-2", b"two, words")
     assert first.content_id == one(b"hello", "hello.txt").content_id
     assert first.said is not None and second.said is not None
     assert (first.said.label, first.said.attributes) == ("cat", {"score": 1.5})
@@ -349,7 +349,7 @@ def test_a_broken_row_of_json_lines_should_not_stop_the_others() -> None:
     ],
 )
 def test_a_broken_table_should_be_refused_whole(content: bytes, key: str, reason: str) -> None:
-    assert refusal(content, key).reason == reason
+    assert refusal(content, key, modality="text").reason == reason
 
 
 def test_columns_of_csv_should_be_numbers_only_where_all_values_are() -> None:
@@ -364,10 +364,10 @@ def test_columns_of_csv_should_be_numbers_only_where_all_values_are() -> None:
 
 
 def test_texts_and_names_that_look_like_numbers_should_stay_as_they_are() -> None:
-    first, second = decode(b"text,id,label\n12,7,1.10\n0.50,8,nan\n", "a.csv", **LIMITS, texts=True)
+    first, second = decode(b"text,id,label\n12,7,1.10\n0.50,8,nan\n", "a.csv", **LIMITS, contents=True)
     assert isinstance(first, Datum) and isinstance(second, Datum) and first.said and second.said
-    assert (first.part, first.text, first.said.label) == ("7", b"12", "1.10")
-    assert (second.part, second.text, second.said.label) == ("8", b"0.50", None)
+    assert (first.part, first.data, first.said.label) == ("7", b"12", "1.10")
+    assert (second.part, second.data, second.said.label) == ("8", b"0.50", None)
 
 
 def test_integers_that_a_gap_made_floats_should_name_the_same_label() -> None:

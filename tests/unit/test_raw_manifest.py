@@ -56,9 +56,13 @@ def test_what_a_manifest_says_should_be_in_the_items(world: World, key: str) -> 
     report = world.land()
     assert (report.items, report.labels, report.quarantined) == (2, 1, 0)
     a, b = world.items()["a.png"], world.items()["b.png"]
-    assert (a["subject_id"], a["split"], a["attributes"]) == ("p1", "eval", '{"age": 7, "where": "home"}')
+    assert (a["subject_id"], a["split"], world.attributes("a.png")) == ("p1", "eval", {"age": 7, "where": "home"})
     usual = "eval" if stable_fraction(b["item_id"], "split") < SHARE else "pool"
-    assert (b["subject_id"], b["split"], b["attributes"]) == (b["item_id"], usual, '{"age": null, "where": "zoo"}')
+    assert (b["subject_id"], b["split"], world.attributes("b.png")) == (
+        b["item_id"],
+        usual,
+        {"age": None, "where": "zoo"},
+    )
     [event] = world.events()
     expected = {
         "item_id": item_id("photos", "a.png"),

@@ -7,7 +7,7 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.expectations.great import known_expectations, validate_frame
-from flywheel.raw.manifest import is_manifest
+from flywheel.raw.patterns import is_manifest
 from flywheel.raw.reasons import MISSING_OBJECT, SPLITS
 from flywheel.raw.statements import Spec
 from flywheel.tables import Tables

@@ -1,0 +1,90 @@
+"""One object of a source, opened for a decoder; whatever is wrong with fetching it becomes a refusal."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flywheel.config import SourceConfig
+from flywheel.objects import KeyRefused, ObjectMissing, ObjectTooLarge, Source, key_problem
+from flywheel.raw.reasons import BAD_KEY, EMPTY, MISSING_OBJECT, TOO_LARGE, Refused, shown
+
+
+class Opened:
+    """One object: its bytes, or a file on disk where it may be too large for memory.
+
+    Args:
+        source: where it lies.
+        key: its key; the ending says how to read it (what it really is, its bytes say).
+        size: its size by the listing, judged before anything is asked for; None where nothing is known.
+    """
+
+    def __init__(self, source: Source, key: str, size: int | None = None):
+        self.key = key
+        self.size = size
+        self._source = source
+
+    @property
+    def config(self) -> SourceConfig:
+        """How its source is configured."""
+        return self._source.config
+
+    def content(self) -> bytes:
+        """Return its bytes, at most `max_bytes` of them.
+
+        Raises:
+            Refused: the key is no good one, the object is empty, too large or gone.
+            StoreUnavailable: the store cannot be reached; nothing is known about the object.
+        """
+        limit = self.config.max_bytes
+        self._check("max_bytes", limit)
+        with self._explained("max_bytes", limit):
+            content = self._source.objects.read(self.key, limit)
+        if not content:
+            raise Refused(EMPTY, f"{self.key} has no bytes; upload it again")
+        return content
+
+    @contextmanager
+    def file(self) -> Generator[Path]:
+        """Give its path on disk, at most `max_file_bytes` large; what lies elsewhere is fetched, and removed after.
+
+        Raises:
+            Refused, StoreUnavailable: see `content`.
+        """
+        limit = self.config.max_file_bytes
+        self._check("max_file_bytes", limit)
+        with self._explained("max_file_bytes", limit), self._source.objects.local(self.key, limit) as path:
+            if path.stat().st_size == 0:
+                raise Refused(EMPTY, f"{self.key} has no bytes; upload it again")
+            yield path
+
+    def beside(self, name: str) -> "Opened":
+        """Return the object of that name in the same folder."""
+        folder = self.key.rpartition("/")[0]
+        return Opened(self._source, f"{folder}/{name}" if folder else name)
+
+    def other(self, key: str) -> "Opened":
+        """Return another object of the same source."""
+        return Opened(self._source, key)
+
+    def _check(self, name: str, limit: int) -> None:
+        if problem := key_problem(self.key):
+            raise Refused(BAD_KEY, f"the key {shown(self.key)} is refused: {problem}; rename the object")
+        if self.size == 0:
+            raise Refused(EMPTY, f"{self.key} has no bytes; upload it again")
+        if self.size is not None and self.size > limit:
+            raise Refused(TOO_LARGE, f"{self.key} has {self.size:,} bytes, at most {limit:,} are read ({name})")
+
+    @contextmanager
+    def _explained(self, name: str, limit: int) -> Generator[None]:
+        """Turn what a store says about one object into a refusal of that object."""
+        key = self.key
+        try:
+            yield
+        except ObjectMissing:
+            raise Refused(
+                MISSING_OBJECT, f"{key} was listed and is gone; if it is meant to be there, upload it"
+            ) from None
+        except ObjectTooLarge:
+            raise Refused(TOO_LARGE, f"{key} has more than the {limit:,} bytes that are read ({name})") from None
+        except KeyRefused:
+            raise Refused(BAD_KEY, f"the key {shown(key)} leads out of the source; move the object into it") from None

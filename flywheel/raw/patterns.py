@@ -1,0 +1,53 @@
+"""Patterns over keys: which objects are meant, and what their keys say about them."""
+
+import re
+from functools import lru_cache
+
+from flywheel.raw.datum import Said
+from flywheel.raw.reasons import SPLITS
+from flywheel.raw.rows import Scalar
+
+NAMED = ("subject", "label", "split")
+
+
+def matches(pattern: str | None, key: str) -> bool:
+    """Whether the key matches the pattern: "*" and "?" stay within a folder, "**/" stands for any folders."""
+    return pattern is not None and _compiled(pattern).fullmatch(key) is not None
+
+
+def is_manifest(pattern: str | None, key: str) -> bool:
+    """Whether the key is one of a source's manifests."""
+    return matches(pattern, key)
+
+
+def said_by_key(pattern: str | None, key: str) -> Said | None:
+    """Read what a key says, by a pattern like `site={site}/day={day}/**`; None where it does not match.
+
+    A name in braces stands for some of one folder's or file's name. `{subject}`, `{label}` and `{split}` are what
+    they say (a split that is none is left out), every other name is an attribute, as text.
+    """
+    found = _compiled(pattern).fullmatch(key) if pattern else None
+    if found is None:
+        return None
+    told = found.groupdict()
+    attributes: dict[str, Scalar] = {name: value for name, value in sorted(told.items()) if name not in NAMED}
+    split = told.get("split")
+    return Said(told.get("subject"), told.get("label"), split if split in SPLITS else None, attributes)
+
+
+@lru_cache(maxsize=64)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    pieces = re.split(r"(\*\*/|\*\*$|\*|\?|\[[^\]]+\]|\{[A-Za-z_]\w*\})", pattern)
+    return re.compile("".join(_regex(piece) for piece in pieces), re.DOTALL)
+
+
+def _regex(piece: str) -> str:
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    if piece in known:
+        return known[piece]
+    if piece.startswith("[") and piece.endswith("]"):
+        inside = piece[1:-1].replace("\\", r"\\")
+        return f"[^{inside[1:]}]" if inside.startswith("!") else f"[{inside}]"
+    if piece.startswith("{") and piece.endswith("}"):
+        return f"(?P<{piece[1:-1]}>[^/]+?)"
+    return re.escape(piece)
