@@ -43,6 +43,17 @@ class StoreConfig(Section):
     s3: S3 = S3()
 
 
+class EventsConfig(Section):
+    """Notifications of a bucket, in an SQS queue of the source's own. Keys come from boto3's own chain."""
+
+    queue: str = Field(min_length=1, description="address of the queue, or its name")
+    region: str | None = Field(default=None, description="that of s3 when left out")
+    endpoint: str | None = Field(default=None, description="address of the endpoint; AWS when left out")
+    profile: str | None = Field(default=None, description="that of s3 when left out")
+    wait_seconds: int = Field(default=1, ge=0, le=20, description="how long to wait for a message when there is none")
+    sweep_hours: float = Field(default=24.0, gt=0, description="hours between two sweeps of the whole listing")
+
+
 class SourceConfig(Section):
     """One place data comes from. Its id is permanent: items are named after it."""
 
@@ -61,6 +72,7 @@ class SourceConfig(Section):
         default=(), description="what should be true of its items, written as in expectations/*.yaml"
     )
     s3: S3 = S3()
+    events: EventsConfig | None = Field(default=None, description="notifications, instead of frequent sweeps")
 
 
 class EncoderConfig(Section):
@@ -230,6 +242,9 @@ class WheelConfig(Section):
         ids = [source.id for source in self.sources]
         if len(set(ids)) < len(ids):
             raise ValueError("'sources' uses an id twice")
+        queues = [source.events.queue for source in self.sources if source.events]
+        if len(set(queues)) < len(queues):  # each would delete what is meant for the other
+            raise ValueError("two of 'sources' name the same 'events.queue'; give each a queue of its own")
         return self
 
     @property

@@ -34,6 +34,8 @@ OPTIONAL = {
     "endpoint": "http://127.0.0.1:8333",
     "profile": "default",
     "manifest": "manifest*.csv",
+    "queue": "photos-events",
+    "region": "us-east-1",
     "model": "./models/encoder",
     "revision": "main",
     "target.attribute": "country",

@@ -10,6 +10,11 @@ from flywheel.objects.keys import ObjectMissing as ObjectMissing
 from flywheel.objects.keys import ObjectTooLarge as ObjectTooLarge
 from flywheel.objects.keys import StoreUnavailable as StoreUnavailable
 from flywheel.objects.keys import key_problem as key_problem
+from flywheel.objects.notifications import EventQueue as EventQueue
+from flywheel.objects.notifications import MalformedNotification as MalformedNotification
+from flywheel.objects.notifications import Message as Message
+from flywheel.objects.notifications import SqsQueue as SqsQueue
+from flywheel.objects.notifications import read_notification as read_notification
 from flywheel.objects.open import Source as Source
 from flywheel.objects.open import open_files as open_files
 from flywheel.objects.open import open_sources as open_sources
@@ -20,3 +25,5 @@ from flywheel.objects.protocol import ObjectInfo as ObjectInfo
 from flywheel.objects.protocol import ObjectStore as ObjectStore
 from flywheel.objects.protocol import Page as Page
 from flywheel.objects.s3 import S3Store as S3Store
+from flywheel.objects.s3 import is_shown as is_shown
+from flywheel.objects.s3 import split_address as split_address

@@ -6,6 +6,7 @@ from pathlib import Path
 from flywheel.config import S3, SourceConfig, WheelConfig
 from flywheel.errors import ConfigError
 from flywheel.objects.folder import FolderStore
+from flywheel.objects.notifications import EventQueue, SqsQueue
 from flywheel.objects.protocol import ObjectStore
 from flywheel.objects.s3 import S3Store, open_session, split_address
 from flywheel.tables import Tables
@@ -17,6 +18,7 @@ class Source:
 
     config: SourceConfig
     objects: ObjectStore
+    events: EventQueue | None = None  # notifications about them, where there are any
 
 
 def open_store(root: str, s3: S3) -> ObjectStore:
@@ -50,8 +52,19 @@ def open_files(config: WheelConfig) -> ObjectStore:
 
 
 def open_sources(config: WheelConfig) -> dict[str, Source]:
-    """Open every source, by its id."""
-    return {source.id: Source(source, open_store(source.root, source.s3)) for source in config.sources}
+    """Open every source, by its id.
+
+    Raises:
+        ConfigError: an address has no bucket, an AWS profile does not exist, or a folder is said to send events.
+    """
+    return {source.id: _open_source(source) for source in config.sources}
+
+
+def _open_source(source: SourceConfig) -> Source:
+    if source.events and not source.root.startswith("s3://"):
+        raise ConfigError(f"source '{source.id}' has 'events', which only a bucket sends; found root '{source.root}'")
+    queue = SqsQueue(source.events, source.s3) if source.events else None
+    return Source(source, open_store(source.root, source.s3), queue)
 
 
 def storage_options(s3: S3) -> dict[str, str]:

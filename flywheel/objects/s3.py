@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, cast
@@ -119,7 +119,7 @@ class S3Store:
             StoreUnavailable: the server cannot be reached.
         """
         full = self.prefix + checked(key)
-        found = _asked(lambda: self._client.head_object(Bucket=self.bucket, Key=full), self.address(key))
+        found = asked(lambda: self._client.head_object(Bucket=self.bucket, Key=full), self.address(key))
         return _described(key, found, cast(int, found["ContentLength"]))
 
     def read(self, key: str, limit: int | None = None) -> bytes:
@@ -132,7 +132,7 @@ class S3Store:
             StoreUnavailable: the server cannot be reached.
         """
         full = self.prefix + checked(key)
-        return _asked(lambda: self._read_whole(full, limit), self.address(key))
+        return asked(lambda: self._read_whole(full, limit), self.address(key))
 
     @contextmanager
     def local(self, key: str, limit: int | None = None) -> Generator[Path]:
@@ -140,19 +140,19 @@ class S3Store:
         full = self.prefix + checked(key)
         with TemporaryDirectory(prefix="flywheel-") as folder:
             path = Path(folder) / f"object{Path(key).suffix}"
-            _asked(lambda: self._fetch(full, path, limit), self.address(key))
+            asked(lambda: self._fetch(full, path, limit), self.address(key))
             yield path
 
     def write(self, key: str, content: bytes) -> None:
         """Write the object whole or not at all, replacing what stood there."""
         full = self.prefix + checked(key)
-        _asked(lambda: self._client.put_object(Bucket=self.bucket, Key=full, Body=content), self.address(key))
+        asked(lambda: self._client.put_object(Bucket=self.bucket, Key=full, Body=content), self.address(key))
 
     def write_if_absent(self, key: str, content: bytes) -> bool:
         """Write the object unless one stands there; return whether it was written. One of two rivals wins."""
         full = self.prefix + checked(key)
         try:
-            _asked(lambda: self._put_new(full, content), self.address(key))
+            asked(lambda: self._put_new(full, content), self.address(key))
         except _AlreadyThere as there:
             # an answer that was lost on the way makes the client repeat its own successful write
             return there.repeated and self.read(key) == content
@@ -169,7 +169,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove the object; a missing one is no error."""
         full = self.prefix + checked(key)
-        _asked(lambda: self._client.delete_object(Bucket=self.bucket, Key=full), self.address(key))
+        asked(lambda: self._client.delete_object(Bucket=self.bucket, Key=full), self.address(key))
 
     def address(self, key: str) -> str:
         """Return the object's `s3://` address."""
@@ -192,7 +192,7 @@ class S3Store:
         place = {"Bucket": self.bucket, "Prefix": self.prefix + prefix, "MaxKeys": self._page_size}
         address = self.address_of(prefix)
         try:
-            answer = _asked(lambda: self._client.list_objects_v2(**place, **options), address)
+            answer = asked(lambda: self._client.list_objects_v2(**place, **options), address)
         except DataError as error:
             if token is None:
                 raise
@@ -251,7 +251,9 @@ def is_shown(key: str) -> bool:
 
 def _described(key: str, found: Any, size: int) -> ObjectInfo:
     """Build the same description from a listing's row and from an answer to HEAD."""
-    return ObjectInfo(key, cast(str, found["ETag"]).strip('"'), size, cast(datetime, found["LastModified"]))
+    return ObjectInfo(
+        key, cast(str, found["ETag"]).strip('"'), size, cast(datetime, found["LastModified"]).astimezone(UTC)
+    )
 
 
 class _AlreadyThere(Exception):
@@ -266,7 +268,7 @@ def _code(error: ClientError) -> str:
     return str(cast(Any, error.response).get("Error", {}).get("Code", ""))
 
 
-def _asked(call: Callable[[], T], address: str) -> T:
+def asked(call: Callable[[], T], address: str) -> T:
     """Run `call` and turn what boto3 raises into our errors, which name the address but never a key or secret."""
     try:
         return call()

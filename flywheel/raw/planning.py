@@ -1,9 +1,8 @@
 """Plans arrivals: what landed, changed or vanished together becomes one group.
 
-Reads the sources' listings and `objects`, writes `objects`.
+Reads the sources' listings and queues and `objects`, writes `objects`.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,15 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.arrivals import arrival_name, count_arrivals, known_objects
+from flywheel.raw.events import Heard, Over, hear
 from flywheel.raw.patterns import is_manifest
-from flywheel.raw.sweeps import CHANGED, Sweep, read_place
+from flywheel.raw.sweeps import CHANGED, Sweep, empty_changes, read_place
 from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
 
-CHANGES = {"source": pl.String(), **CHANGED}
+# whole: whether all changes of its kind are there, not those of a part of a sweep; describes: is it a manifest?
+CHANGES = {"source": pl.String(), **CHANGED, "whole": pl.Boolean(), "describes": pl.Boolean()}
 
 
 def plan_arrivals(
@@ -43,7 +44,8 @@ def plan_arrivals(
     may give the same name to different groups.
 
     A call whose time is over keeps its place in `state`, and the next call goes on there; until a sweep is complete
-    its changes make arrivals of just `max_objects`.
+    its changes make arrivals of just `max_objects`. A source with a queue of notifications is swept now and then only;
+    what its messages name is looked at in between.
 
     Args:
         tables: the wheel's tables.
@@ -53,31 +55,33 @@ def plan_arrivals(
         max_objects: objects in one arrival at most.
         window_seconds: changes wait until the first of them was seen so long ago, or until `max_objects` are there.
             Without `state` nothing waits.
-        tick_seconds: time for listing, shared by the sources; each is given one page at least. None: to the end.
+        tick_seconds: time for listing and for messages, shared by the sources; each is given one page at least. None:
+            to the end.
         state: a folder for what is kept between calls. It may be lost at any time.
 
     Raises:
         DataError: a source's folder does not exist. An unmounted disk must not look like an empty one.
-        StoreUnavailable: a source cannot be reached.
+        StoreUnavailable: a source or its queue cannot be reached.
+        ConfigError: there is no access to it.
     """
     count = count_arrivals(tables)
-    clock = _Clock(tick_seconds, len(sources))
-    window = _Window(state / "waiting.json" if state else None, timedelta(seconds=window_seconds), now)
-    settled = now - timedelta(seconds=settle_seconds)
-    sweeps: dict[str, Sweep] = {}
-    for sid in sorted(sources):
-        is_over, known = clock.next_share(), known_objects(tables, sid)
-        folder = state / sid if state else None
-        sweeps[sid] = Sweep(sources[sid], known, count, now=now, settled=settled, folder=folder)
-        sweeps[sid].go_on(is_over)
-    groups, waiting = _group(_ordered(sources, sweeps), sweeps, max_objects, all_due=window.is_due())
+    clock = _Clock(tick_seconds, sum(2 if source.events else 1 for source in sources.values()))
+    window = _Window(state / ".waiting.time" if state else None, timedelta(seconds=window_seconds), now)
+    looks = {sid: _Look(sources[sid], state) for sid in sorted(sources)}
+    for look in looks.values():
+        look.sweep_if_due(tables, clock.next_share(), count, now, settle_seconds)
+    queued = max((look.queued() for look in looks.values()), default=0)
+    due = window.is_due() or queued >= max_objects
+    for look in looks.values():
+        if due:
+            look.listen(tables, clock, now)
+    groups, waiting = _group(_ordered(looks), max_objects, all_due=due)
     for group in groups:
         count += 1
         _write(tables, arrival_name(count), group)
-    window.keep(waiting=waiting, started=bool(groups))
-    for sweep in sweeps.values():
-        if sweep.complete:
-            sweep.forget()
+    for look in looks.values():
+        look.close(now, all_due=due)
+    window.keep(waiting=waiting or (queued > 0 and not due), started=bool(groups))
     return [arrival_name(number) for number in range(1, count + 1)]
 
 
@@ -115,8 +119,8 @@ class _Window:
         """Whether what waits has waited long enough."""
         if self.path is None or not self.length:
             return True
-        since = self._since()
-        return since is not None and not timedelta(0) <= self.now - since < self.length
+        since = _read_time(self.path)
+        return since is not None and not _within(since, self.length, self.now)
 
     def keep(self, *, waiting: bool, started: bool) -> None:
         """Note that changes are waiting: since now if an arrival was started or none were waiting."""
@@ -124,43 +128,115 @@ class _Window:
             return
         if not waiting:
             self.path.unlink(missing_ok=True)
-        elif started or self._since() is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps({"since": self.now.isoformat()}), "utf-8")
-
-    def _since(self) -> datetime | None:
-        if self.path is None:
-            return None
-        try:
-            return datetime.fromisoformat(json.loads(self.path.read_text("utf-8"))["since"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        elif started or _read_time(self.path) is None:
+            _write_time(self.path, self.now)
 
 
-def _ordered(sources: Mapping[str, Source], sweeps: Mapping[str, Sweep]) -> pl.DataFrame:
+@dataclass
+class _Look:
+    """What one call sees of one source."""
+
+    source: Source
+    state: Path | None
+    sweep: Sweep | None = None  # None where a queue tells what is new, and no sweep is due
+    heard: Heard | None = None
+
+    def sweep_if_due(self, tables: Tables, is_over: Over, count: int, now: datetime, settle_seconds: float) -> None:
+        """Sweep the source, or a part of it. One with a queue is swept every `events.sweep_hours`."""
+        if self._is_swept(now):
+            return
+        sid, settled = self.source.config.id, now - timedelta(seconds=settle_seconds)
+        folder = self.state / sid if self.state else None
+        self.sweep = Sweep(self.source, known_objects(tables, sid), count, now=now, settled=settled, folder=folder)
+        self.sweep.go_on(is_over)
+
+    def listen(self, tables: Tables, clock: _Clock, now: datetime) -> None:
+        """Find out what the messages are about; that is newer than any listing."""
+        if not self.source.events:
+            return
+        self.heard = hear(self.source, self.source.events, tables, now=now, is_over=clock.next_share())
+        if self.sweep:
+            self.sweep.overrule(self.heard.keys)
+
+    def queued(self) -> int:
+        """Return about how many messages wait."""
+        return self.source.events.waiting() if self.source.events else 0
+
+    def changes(self) -> pl.DataFrame:
+        """Return changes, columns of `CHANGES`."""
+        found = [empty_changes().with_columns(whole=pl.lit(value=True))]
+        if self.sweep:
+            found.append(self.sweep.changes().with_columns(whole=pl.lit(self.sweep.complete)))
+        if self.heard:
+            found.append(self.heard.changes.with_columns(whole=pl.lit(value=True)))
+        rows = pl.concat(found)
+        describes = [is_manifest(self.source.config.manifest, key) for key in rows["key"]]
+        return rows.select(
+            pl.lit(self.source.config.id).alias("source"),
+            *CHANGED,
+            "whole",
+            pl.Series("describes", describes, dtype=pl.Boolean),
+        )
+
+    def close(self, now: datetime, *, all_due: bool) -> None:
+        """Once the changes are written: delete the messages that led to them, and forget a complete sweep."""
+        if self.heard and self.source.events:
+            self.source.events.delete(self.heard.messages)
+        if self.sweep and self.sweep.complete:
+            self.sweep.forget()
+            if self._swept_file and all_due and not self.sweep.young:  # otherwise the next look sweeps again
+                _write_time(self._swept_file, now)
+
+    def _is_swept(self, now: datetime) -> bool:
+        """Whether a queue makes a sweep needless for now."""
+        events, place = self.source.config.events, self._swept_file
+        if not (events and place) or read_place(place.with_suffix("")):
+            return False
+        since = _read_time(place)
+        return since is not None and _within(since, timedelta(hours=events.sweep_hours), now)
+
+    @property
+    def _swept_file(self) -> Path | None:
+        """Where the time of the last complete sweep stands; beside the folder of a sweep under way."""
+        return self.state / f"{self.source.config.id}.time" if self.state and self.source.events else None
+
+
+def _ordered(looks: Mapping[str, _Look]) -> pl.DataFrame:
     """Return all changes: manifests first, then by source and key."""
-    frames = [pl.DataFrame(schema=CHANGES)]
-    frames += [sweep.changes().select(pl.lit(sid).alias("source"), *CHANGED) for sid, sweep in sweeps.items()]
-    rows = pl.concat(frames)
-    patterns = {sid: source.config.manifest for sid, source in sources.items()}
-    describes = [is_manifest(patterns[sid], key) for sid, key in rows.select("source", "key").iter_rows()]
-    first = pl.Series("describes", describes, dtype=pl.Boolean)
-    return rows.with_columns(first).sort(~pl.col("describes"), "source", "key").select(*CHANGES)
+    frames = [pl.DataFrame(schema=CHANGES), *(look.changes() for look in looks.values())]
+    return pl.concat(frames).sort(~pl.col("describes"), "source", "key")
 
 
-def _group(
-    rows: pl.DataFrame, sweeps: Mapping[str, Sweep], size: int, *, all_due: bool
-) -> tuple[list[pl.DataFrame], bool]:
+def _group(rows: pl.DataFrame, size: int, *, all_due: bool) -> tuple[list[pl.DataFrame], bool]:
     """Cut changes into groups; return those that are due, and whether other changes are left waiting.
 
     Of a sweep that is not complete, and while the window is open, only full groups are due.
     """
-    done = pl.col("source").is_in([sid for sid, sweep in sweeps.items() if sweep.complete])
-    portions = [(rows.filter(done), all_due), (rows.filter(~done), False)]
-    taken = pl.concat([part if whole else part.head(part.height // size * size) for part, whole in portions])
-    return [taken.slice(start, size) for start in range(0, taken.height, size)], taken.height < rows.height
+    due = pl.lit(all_due) & pl.col("whole")
+    rest = rows.filter(~due)
+    taken = pl.concat([rows.filter(due), rest.head(rest.height // size * size)])
+    groups = [taken.slice(start, size).drop("whole", "describes") for start in range(0, taken.height, size)]
+    return groups, taken.height < rows.height
 
 
 def _write(tables: Tables, arrival: str, rows: pl.DataFrame) -> None:
     tables.replace("objects", rows.with_columns(arrival=pl.lit(arrival)), arrival=arrival)
     log.info("%s: %d objects landed, changed or vanished", arrival, rows.height)
+
+
+def _within(since: datetime, length: timedelta, now: datetime) -> bool:
+    """Whether a time that began at `since` is still running; one that begins in the future is over."""
+    return timedelta(0) <= now - since < length
+
+
+def _read_time(path: Path) -> datetime | None:
+    """Return the time kept in a file; None where there is none that can be read."""
+    try:
+        return datetime.fromisoformat(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _write_time(path: Path, time: datetime) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(time.isoformat(), "utf-8")

@@ -11,7 +11,7 @@ No order of the listing is relied on: servers differ in it.
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -110,6 +110,13 @@ class Sweep:
         listed = differing(self._pending, self._known).select(*LISTED).with_columns(state=pl.lit("active"))
         return pl.concat([listed.unique("key", keep="last"), self._gone])
 
+    def overrule(self, keys: Collection[str]) -> None:
+        """Drop the changes of objects that were looked at since they were listed."""
+        self._gone = self._gone.filter(~pl.col("key").is_in(list(keys)))
+        self._pending = self._pending.filter(~pl.col("key").is_in(list(keys)))
+        if self._folder and self._place.blocks:
+            _write(self._pending, self._path("pending.parquet"))
+
     def forget(self) -> None:
         """Remove what was kept of the sweep's place."""
         if self._folder:
@@ -146,7 +153,7 @@ class Sweep:
 
     def _compare(self) -> None:
         """Compare what was listed with the inventory, and keep its keys."""
-        listed = _frame(self._portion.infos)
+        listed = listed_frame(self._portion.infos)
         self._portion.infos = []
         self._portion.seen.append(listed.select("key"))
         changed = differing(listed.with_columns(as_of=pl.lit(self._arrivals, pl.Int64)), self._known)
@@ -219,12 +226,13 @@ def empty_changes() -> pl.DataFrame:
 def differing(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     """Return the listed rows that the inventory does not hold.
 
-    What an arrival said after a row was listed (`as_of`) stands: it was looked at later.
+    What an arrival said after a row was listed (its `as_of`, if it has one) stands: it was looked at later.
     """
     both = listed.join(known.select("key", "active", "number", known="version"), on="key", how="left")
-    same = (pl.col("active") & (pl.col("known") == pl.col("version"))).fill_null(value=False)
-    newer = (pl.col("number") > pl.col("as_of")).fill_null(value=False)
-    return both.filter(~same & ~newer).select(listed.columns)
+    stands = pl.col("active") & (pl.col("known") == pl.col("version"))
+    if "as_of" in listed.columns:
+        stands |= pl.col("number") > pl.col("as_of")
+    return both.filter(~stands.fill_null(value=False)).select(listed.columns)
 
 
 def read_place(folder: Path) -> Place | None:
@@ -235,7 +243,8 @@ def read_place(folder: Path) -> Place | None:
         return None
 
 
-def _frame(infos: list[ObjectInfo]) -> pl.DataFrame:
+def listed_frame(infos: list[ObjectInfo]) -> pl.DataFrame:
+    """Return what a listing says of objects: columns of `LISTED`."""
     columns = {name: [getattr(info, name) for info in infos] for name in LISTED}
     return pl.DataFrame(columns, schema=LISTED)
 

@@ -197,3 +197,9 @@ def is_entry(line: str) -> bool:
     """Whether a comment holds a key and its value, rather than words."""
     head = line.lstrip().removeprefix("#").strip().split(":")[0]
     return ":" in line and head.isidentifier()
+
+
+def test_two_sources_should_not_share_a_queue(tmp_path: Path) -> None:
+    sources = [{"id": name, "root": f"s3://b/{name}", "events": {"queue": "q"}} for name in ("a", "b")]
+    with pytest.raises(ConfigError, match="a queue of its own"):
+        parse_config({**SMALL, "sources": sources}, tmp_path)

@@ -125,3 +125,10 @@ def test_a_bucket_that_does_not_exist_should_be_named(seaweedfs: Any) -> None:
     for ask in (lambda: store.read("a"), lambda: list(store.list())):
         with pytest.raises(ConfigError, match="no-such-bucket"):
             ask()
+
+
+def test_a_folder_should_send_no_events(tmp_path: Path) -> None:
+    source = {"id": "main", "root": "data", "events": {"queue": "q"}}
+    raw = {"sources": [source], "label_spec": {"classes": ["a", "b"]}, "vendor": {"kind": "file", "folder": "v"}}
+    with pytest.raises(ConfigError, match="'main' has 'events', which only a bucket sends"):
+        open_sources(parse_config(raw, tmp_path))

@@ -230,7 +230,7 @@ def test_full_groups_do_not_wait_for_the_window(world: World, state: Path) -> No
 def test_a_window_whose_file_was_lost_opens_anew(world: World, state: Path) -> None:
     options = {"tick_seconds": 60, "window_seconds": 300}
     tick(world, state, **options)
-    (state / "waiting.json").write_text("?")
+    (state / ".waiting.time").write_text("?")
     assert tick(world, state, now=NOW + timedelta(seconds=300), **options) == []
     assert tick(world, state, now=NOW + timedelta(seconds=600), **options) == ["arrival-00001"]
 
