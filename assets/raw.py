@@ -17,6 +17,7 @@ from flywheel.raw import (
     is_manifest,
     load_suites,
     register_arrival,
+    report_drift,
     validate_arrival,
     write_data_docs,
 )
@@ -133,6 +134,23 @@ def _judged(validation: Validation, page: str, name: str, *, blocking: bool) -> 
         metadata={
             "expectations": dg.MetadataValue.md(validation.markdown(blocking=blocking)),
             "data docs": dg.MetadataValue.url(page) if page.startswith("s3://") else dg.MetadataValue.path(page),
+        },
+    )
+
+
+@dg.asset_check(asset=raw_data, partitions_def=arrivals)
+def schema_is_stable(context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]) -> dg.AssetCheckResult:
+    """The columns of the arrival's items are those that their sources brought before, with the same distributions."""
+    with explained():
+        report = report_drift(tables, context.partition_key)
+    changed = sorted({f"{part.source}: {one.column}" for part in report.parts for one in part.changes})
+    return dg.AssetCheckResult(
+        passed=not report.changes,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{report.changes} changes, in {', '.join(changed[:10])}" if changed else None,
+        metadata={
+            "changes": dg.MetadataValue.md(report.markdown),
+            "compared with": sum(part.before for part in report.parts),
         },
     )
 

@@ -13,6 +13,9 @@ from flywheel.raw.current import current_quarantine as current_quarantine
 from flywheel.raw.current import read_contents as read_contents
 from flywheel.raw.decoders.images import canonical_image as canonical_image
 from flywheel.raw.decoders.texts import canonical_text as canonical_text
+from flywheel.raw.drift import DriftReport as DriftReport
+from flywheel.raw.drift import compare_schemas as compare_schemas
+from flywheel.raw.drift import report_drift as report_drift
 from flywheel.raw.expectations import Expectation as Expectation
 from flywheel.raw.expectations import ExpectationReport as ExpectationReport
 from flywheel.raw.expectations import Validation as Validation

@@ -22,6 +22,7 @@ CHECKS = {
     "every_object_is_accounted_for": ("raw_data", ARRIVAL),
     "guarding_expectations_hold": ("raw_data", ARRIVAL),
     "expectations_hold": ("raw_data", ARRIVAL),
+    "schema_is_stable": ("raw_data", ARRIVAL),
     "every_item_has_one_embedding": ("embeddings", ARRIVAL),
     "index_matches_the_tables": ("vector_index", None),
     "batch_stays_within_budget": ("labeling_batch", TURN),
@@ -34,13 +35,13 @@ CHECKS = {
 }
 
 
-def judge(wheel: TinyWheel, name: str) -> dg.AssetCheckEvaluation:
+def judge(wheel: TinyWheel, name: str, partition: str | None = None) -> dg.AssetCheckEvaluation:
     """Run one check over the wheel as it stands."""
-    _, partition = CHECKS[name]
+    partition = partition or CHECKS[name][1]
     definitions = build_definitions(wheel.config_path)
     [key] = [key for key in definitions.resolve_asset_graph().asset_check_keys if key.name == name]
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("arrivals", [ARRIVAL])
+        instance.add_dynamic_partitions("arrivals", [ARRIVAL, "arrival-00002"])
         instance.add_dynamic_partitions("turns", [TURN])
         result = dg.materialize(
             [*(definitions.assets or []), *(definitions.asset_checks or [])],  # type: ignore[list-item]
@@ -94,6 +95,16 @@ def test_what_the_wheels_own_suite_calls_blocking_is_stopped_and_the_rest_told(c
     page = Path(str(stopped.metadata["data docs"].value))
     assert page == Path(copied.config.store.root) / "files" / "validation" / ARRIVAL / "index.html"
     assert "✗ stops" in page.read_text() and "✗ warns" in page.read_text()
+
+
+def test_a_column_that_came_with_an_arrival_is_told(copied: TinyWheel) -> None:
+    items = copied.tables.read("items", arrival=ARRIVAL)
+    later = items.with_columns(arrival=pl.lit("arrival-00002"), attributes=pl.lit('{"camera": "front"}'))
+    copied.tables.replace("items", later, arrival="arrival-00002")
+    evaluation = judge(copied, "schema_is_stable", "arrival-00002")
+    assert not evaluation.passed and not evaluation.blocking and evaluation.severity is dg.AssetCheckSeverity.WARN
+    assert "camera" in str(evaluation.description)
+    assert "| camera | new column |" in str(evaluation.metadata["changes"].value)
 
 
 def test_a_missing_and_a_double_embedding_are_seen(copied: TinyWheel) -> None:

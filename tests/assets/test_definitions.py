@@ -34,6 +34,7 @@ BLOCKING = {
 }
 TOLD = {
     "expectations_hold",
+    "schema_is_stable",
     "every_item_has_one_embedding",
     "index_matches_the_tables",
     "every_answer_has_an_author",

@@ -13,11 +13,10 @@ from flywheel.raw.expectations.great import build_expectation
 from flywheel.raw.expectations.judge import Verdict, judge_suite
 from flywheel.raw.expectations.measures import measure_items
 from flywheel.raw.expectations.suites import Suite
+from flywheel.raw.markdown import markdown_table
 from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
-
-CELL = 120  # characters of one cell of the table
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Validation:
         chosen = sorted((one for one in self.verdicts if one.blocking == blocking), key=lambda one: one.passed)
         if not chosen:
             return "*(no such expectation speaks of these items)*"
-        lines = [_line("", "suite", "of", "expectation", "found", "judged by"), _line(*["---"] * 6)]
-        return "\n".join([*lines, *(_row(verdict) for verdict in chosen)])
+        header = ("", "suite", "of", "expectation", "found", "judged by")
+        return markdown_table(header, (_row(verdict) for verdict in chosen))
 
 
 def validate_arrival(
@@ -92,21 +91,9 @@ def _scope(suite: Suite) -> str:
     return f"{suite.modality or 'all items'}{where}"
 
 
-def _row(verdict: Verdict) -> str:
-    mark = "✓" if verdict.passed else "✗"
+def _row(verdict: Verdict) -> list[str]:
     examples = f": {', '.join(verdict.examples)}" if verdict.examples else ""
-    judged = (
-        f"{verdict.judged:,} of {verdict.rows:,} rows" if verdict.judged < verdict.rows else f"{verdict.rows:,} rows"
-    )
-    return _line(mark, verdict.suite, verdict.scope, verdict.statement, verdict.found + examples, judged)
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    """Data within a cell stays data: no line, column, tag or link of its own."""
-    plain = "".join(sign if sign.isprintable() else " " for sign in text)
-    plain = plain if len(plain) <= CELL else plain[: CELL - 1] + "…"
-    return "".join(f"\\{sign}" if sign in "|<>[]`*_" and plain != "---" else sign for sign in plain)
+    drawn = f"{verdict.judged:,} of " if verdict.judged < verdict.rows else ""
+    mark = "✓" if verdict.passed else "✗"
+    found = verdict.found + examples
+    return [mark, verdict.suite, verdict.scope, verdict.statement, found, f"{drawn}{verdict.rows:,} rows"]
