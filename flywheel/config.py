@@ -33,6 +33,7 @@ class S3(Section):
     endpoint: str | None = Field(default=None, description="address of the endpoint; AWS when left out")
     region: str = "us-east-1"
     profile: str | None = None
+    timeout_seconds: float = Field(default=20.0, gt=0, description="silence after which a request is sent again")
 
 
 class StoreConfig(Section):

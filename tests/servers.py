@@ -97,7 +97,7 @@ def _start_seaweedfs(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
     options += [f"-{name}.port.grpc={port + GRPC_OFFSET}" for name, port in ports.items() if name != "volume"]
     options += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-admin.ui=false", "-webdav=false", "-master.telemetry=false"]
     data = folder / "data"
-    data.mkdir(parents=True)
+    data.mkdir(parents=True, exist_ok=True)  # or what a server left that was stopped
     command = [str(Path(sys.executable).parent / "weed"), "mini", f"-dir={data}", "-ip=127.0.0.1"]
     command += ["-ip.bind=127.0.0.1", f"-bucket={BUCKET}", *options]
     with (folder / "weed.log").open("wb") as log:

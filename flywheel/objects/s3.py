@@ -28,6 +28,7 @@ from flywheel.objects.protocol import ObjectInfo, Page
 
 log = logging.getLogger("flywheel.objects")
 
+ATTEMPTS = 6  # at one request
 READS = 4  # attempts at one body; botocore itself retries only what happens before the first byte
 T = TypeVar("T")
 
@@ -67,9 +68,9 @@ def open_client(s3: S3) -> Any:
     settings = Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if own else "auto"},
-        retries={"mode": "standard", "total_max_attempts": 6},
-        connect_timeout=10,
-        read_timeout=60,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        connect_timeout=min(10.0, s3.timeout_seconds),
+        read_timeout=s3.timeout_seconds,
         max_pool_connections=16,
         # servers other than AWS do not all know the newer trailing checksums
         request_checksum_calculation="when_required" if own else "when_supported",
