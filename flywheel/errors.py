@@ -24,6 +24,10 @@ class DataError(FlywheelError):
         self.count = len(ids) if count is None else count
 
 
+class VersionErased(DataError):
+    """An old version of a table that was removed when something was erased."""
+
+
 class IndexMismatch(FlywheelError):
     """The vector index does not fit what is asked of it (size, encoder, generation)."""
 

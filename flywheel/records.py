@@ -243,6 +243,18 @@ SCHEMAS: dict[str, dict[str, pl.DataType | type[pl.DataType]]] = {
         "confidence": pl.Float64,
         "probabilities": pl.List(pl.Float32),  # in the order of the model's classes
     },
+    # one name that was erased: an object, a row of a table file, or a subject; no name stands here in plain
+    "erasures": {
+        "erasure_id": pl.String,
+        "kind": pl.String,  # object | part | subject
+        "digest": pl.String,  # of the name, under the salt
+        "salt": pl.String,  # the wheel's
+        "state": pl.String,  # begun | done
+        "reason": pl.String,
+        "author": pl.String,
+        "erased_at": TIME,
+        "orders": pl.String,  # JSON: batches of turns that were ordered before items were erased from them
+    },
     # one metric of one model on one slice
     "evaluations": {
         "origin": pl.String,  # turn-001, or outside-<id> for a reported metric
@@ -281,6 +293,7 @@ PARTITION: dict[str, str] = {
     "models": "turn",
     "predictions": "turn",
     "evaluations": "origin",
+    "erasures": "erasure_id",
 }
 
 VOLATILE: dict[str, frozenset[str]] = {
@@ -289,6 +302,7 @@ VOLATILE: dict[str, frozenset[str]] = {
     "approvals": frozenset({"decided_at"}),
     "jobs": frozenset({"created_at", "updated_at"}),
     "annotation_events": frozenset({"at", "seconds"}),
+    "erasures": frozenset({"erased_at"}),
 }
 
 

@@ -15,7 +15,7 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from flywheel.errors import DataError
+from flywheel.errors import DataError, VersionErased
 from flywheel.records import PARTITION, SCHEMAS, VOLATILE, empty
 
 log = logging.getLogger("flywheel.tables")
@@ -43,10 +43,14 @@ class Tables:
         """Return the table, as of `version` if given; a table nobody wrote yet has no rows.
 
         A `version` of -1 stands for "did not exist yet", as recorded by `versions`.
+
+        Raises:
+            VersionErased: the version was removed when something was erased.
         """
         if version == -1 or self.version(name) is None:
             return empty(name).lazy()
-        frame = pl.scan_delta(self.uri(name), version=version, **self._polars_options())
+        standing = self.uri(name) if version is None else self._standing(name, version)
+        frame = pl.scan_delta(standing, **self._polars_options())
         return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[name].items())
 
     def read(self, name: str, version: int | None = None, **partition: object) -> pl.DataFrame:
@@ -88,10 +92,44 @@ class Tables:
         except TableNotFoundError:
             return None
 
+    def scan_file(self, path: str) -> pl.LazyFrame:
+        """Return one Parquet file under the tables' root as it is, whether a table still counts it or not."""
+        # hidden columns of a partition stand in the folder's name only, so the file lacks them
+        return pl.scan_parquet(f"{self.root}/{path}", glob=False, hive_partitioning=False, **self._polars_options())
+
+    def forget_versions(self, name: str) -> int:
+        """Remove the data files that only old versions of a table hold; return its version.
+
+        A checkpoint stands at that version, so the log's entries before it are needed no more and may be deleted.
+        Whoever reads an old version at this moment fails.
+        """
+        options = self._options or None
+        table = DeltaTable(self.uri(name), storage_options=options)
+        table.vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False, full=True)
+        table = DeltaTable(self.uri(name), storage_options=options)
+        table.create_checkpoint()
+        return table.version()
+
     def versions(self) -> dict[str, int]:
         """Return the version of every table; -1 for one that was never written."""
         found = {name: self.version(name) for name in SCHEMAS}
         return {name: -1 if version is None else version for name, version in found.items()}
+
+    def _standing(self, name: str, version: int) -> DeltaTable:
+        """Open a version of a table; say so where an erasure removed it."""
+        try:
+            return DeltaTable(self.uri(name), version=version, storage_options=self._options or None)
+        except DeltaError as error:
+            erasures = self.read("erasures") if name != "erasures" else empty("erasures")
+            if erasures.is_empty():
+                raise
+            last = erasures.sort("erased_at").row(-1, named=True)
+            raise VersionErased(
+                f"version {version} of table '{name}' no longer exists: erasure {last['erasure_id']} of "
+                f"{last['erased_at']:%Y-%m-%d} removed old versions. Read a newer one (now {self.version(name)}), or "
+                "see the proofs under files/erasures; where an erasure was cut off, the same command finishes it",
+                (name,),
+            ) from error
 
     def _write(self, name: str, rows: pl.DataFrame, mode: str = "overwrite", predicate: str | None = None) -> bool:
         if not self.root.startswith("s3://"):

@@ -131,6 +131,19 @@ def close_turn(tables: Tables, turn: int, *, snapshot: Mapping[str, object]) -> 
     return read_turn(tables, turn)
 
 
+def repin_open_turns(tables: Tables) -> list[int]:
+    """Let every open turn read the newest table versions and all that has arrived; return which turns those are.
+
+    For when the versions they had pinned are gone.
+    """
+    turns: list[int] = tables.read("turns", state="open")["turn"].sort().to_list()
+    versions = tables.versions()
+    arrivals = tables.scan("items").select(pl.col("arrival").unique().sort()).collect()["arrival"].to_list()
+    for turn in turns:
+        _update(tables, turn, pinned=json.dumps({name: versions[name] for name in PINNED}), arrivals=arrivals)
+    return turns
+
+
 def _update(tables: Tables, turn: int, **values: object) -> None:
     row = tables.read("turns", turn=turn).row(0, named=True) | values
     schema = tables.scan("turns").collect_schema()

@@ -25,7 +25,7 @@ def approve(
     decision = "rejected" if reject else "approved"
     if is_interactive() and not typer.confirm(f"Shall it be {decision}?"):
         raise typer.Exit(1)
-    who = author or _user()
+    who = author or user_name()
     approve_batch(wheel.tables, turn, author=who, note=note, decision=decision)
     say(f"turn {turn}: {decision} by {who}" + ("" if reject else "; `flywheel run` orders it"))
 
@@ -45,7 +45,12 @@ def _show_batch(wheel: Wheel, turn: int) -> None:
     say(f"{items} distinct items × {votes} votes × {price:g} = {cost:.2f}, by vendor '{wheel.config.vendor.kind}'")
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return who sits there.
+
+    Raises:
+        ConfigError: the system does not say.
+    """
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name

@@ -1,5 +1,6 @@
-"""`flywheel items`: what became of an object or an item."""
+"""`flywheel items`: what became of an object or an item, and how to be rid of it for good."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,15 +11,23 @@ from flywheel.cli.common import (
     ConfigOption,
     JsonOption,
     emit_json,
+    is_interactive,
     open_wheel,
     say,
     show_table,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+    from flywheel.erasure import Plan
+    from flywheel.erasure import Wheel as Erasable
     from flywheel.history import History, ItemHistory
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at single items.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at single items, and erase them.")
+
+SHOWN = 20  # names listed before an erasure
 
 Target = Annotated[str, typer.Argument(help="An object's key, key#part for a row of a table file, or an item id.")]
 SourceOption = Annotated[str | None, typer.Option(help="Only look in this source.")]
@@ -67,3 +76,88 @@ def _show_item(item: "ItemHistory") -> None:
 def _changes(changed: dict[str, tuple[object, object]]) -> str:
     shown = {name: pair for name, pair in changed.items() if name not in ("content_id", "status", "split")}
     return "; ".join(f"{name}: {before} -> {now}" for name, (before, now) in shown.items())
+
+
+@app.command()
+def erase(
+    target: Annotated[str, typer.Argument(help="A key, key#part, an item id, or with --subject a subject's id.")],
+    source: SourceOption = None,
+    subject: Annotated[bool, typer.Option("--subject", help="Everything of this subject.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the proof; no names.")] = "",
+    author: Annotated[str | None, typer.Option(help="Who decides; default: the user's name.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove an item, an object or a subject for good, with old versions and vectors, and write a proof.
+
+    What vanishes from a source is retired by itself; this is for what must not be kept. It cannot be taken back.
+    """
+    from datetime import UTC, datetime
+
+    from flywheel.cli.decisions import user_name
+    from flywheel.erasure import erase as erase_plan
+    from flywheel.erasure import prepare_erasure
+
+    who = author or user_name()
+    with _opened(config) as wheel:
+        found = prepare_erasure(
+            wheel, target, source=source, subject=subject, author=who, reason=reason, now=datetime.now(UTC)
+        )
+        if not as_json:
+            _show_plan(found)
+        if not yes and not _confirmed():
+            raise typer.Exit(1)
+        proof = erase_plan(wheel, found, now=datetime.now(UTC))
+        where = wheel.files.address(f"erasures/{proof.erasure_id}.md")
+    if as_json:
+        return emit_json(proof.as_json() | {"proof": where})
+    if proof.turns_pinned_anew:
+        say(f"open turns that now read the newest data: {', '.join(map(str, proof.turns_pinned_anew))}")
+    say(f"erased and verified; the proof, with what is out of reach: {where}")
+
+
+@contextmanager
+def _opened(config: "Path") -> "Generator[Erasable]":
+    """Open everything an erasure reaches, and keep the wheel from turning and planning meanwhile."""
+    from filelock import FileLock, Timeout
+
+    from flywheel.config import load_config
+    from flywheel.erasure import Wheel
+    from flywheel.errors import ConfigError
+    from flywheel.index import open_index
+    from flywheel.objects import open_files, open_store, open_tables
+
+    wheel = load_config(config)
+    tables = open_tables(wheel)
+    wheel.cache.mkdir(parents=True, exist_ok=True)
+    locks = [FileLock(wheel.cache / name, timeout=0) for name in ("driver.lock", "arrivals.lock")]
+    try:
+        with locks[0], locks[1]:
+            store = open_store(tables.root, wheel.store.s3)
+            yield Wheel(wheel, tables, store, open_files(wheel), open_index(wheel))
+    except Timeout as busy:
+        raise ConfigError(
+            f"another process turns or plans this wheel (it holds {busy.lock_file}); wait for it"
+        ) from None
+
+
+def _confirmed() -> bool:
+    from flywheel.errors import ConfigError
+
+    if not is_interactive():
+        raise ConfigError("nobody can be asked here; look at the list and give --yes")
+    return typer.confirm("Shall all of this be erased for good?")
+
+
+def _show_plan(plan: "Plan") -> None:
+    tables = sorted({*plan.counts, *plan.lists})
+    rows = [[table, plan.counts.get(table, 0), plan.lists.get(table, 0)] for table in tables]
+    show_table(f"Erasure {plan.erasure_id}", ("table", "rows removed", "rows whose lists change"), rows)
+    say(f"{len(plan.items)} items, {len(plan.contents)} contents; {plan.shared} contents stay with other items")
+    for name in [f"{source}: {key}" for source, key in plan.objects][:SHOWN]:
+        say(f"  {name}")
+    for name in [f"{source}: {key}#{part}" for source, key, part in plan.parts][:SHOWN]:
+        say(f"  {name}")
+    for model in plan.beyond["models"]:
+        say(f"out of reach: model {model['model_id']} of turn {model['turn']} was trained on it")

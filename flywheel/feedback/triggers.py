@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from flywheel.config import WheelConfig
+from flywheel.errors import VersionErased
 from flywheel.feedback.falls import Fall, falls_since
 from flywheel.feedback.waiting import Waiting, open_turns, waiting_for
 from flywheel.raw import current_items
@@ -68,7 +69,7 @@ def _base_line(tables: Tables) -> Decision:
 
 
 def _cause(tables: Tables, config: WheelConfig, newest: Turn) -> Decision:
-    fresh = len(_placed(tables) - _placed(tables, newest.pinned))
+    fresh = len(_placed(tables) - _seen(tables, newest))
     need = config.triggers.new_items
     if fresh >= need:
         return Decision(True, "new-data", f"{fresh} items are new since turn {newest.turn}, {need} start a turn")
@@ -80,6 +81,15 @@ def _cause(tables: Tables, config: WheelConfig, newest: Turn) -> Decision:
     if falls:
         return Decision(False, "", f"{quiet}; {falls[0].words}, which started a turn and has not recovered since")
     return Decision(False, "", f"{quiet}; no metric fell by {config.triggers.metric_drop}")
+
+
+def _seen(tables: Tables, newest: Turn) -> set[str]:
+    """Ids of the items the newest turn saw; where its versions were erased, of the arrivals it knew."""
+    try:
+        return _placed(tables, newest.pinned)
+    except VersionErased:
+        known = tables.scan("items").filter(pl.col("arrival").is_in(newest.arrivals))
+        return set(known.select(pl.col("item_id").unique()).collect()["item_id"])
 
 
 def _placed(tables: Tables, versions: Mapping[str, int] | None = None) -> set[str]:

@@ -3,9 +3,9 @@
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import qdrant_edge as qe
 
@@ -189,6 +189,43 @@ class EdgeIndex:
         self._open(fresh, time.monotonic() + self._wait)
         generations.make_current(self._home, fresh)
         generations.sweep(self._home)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a generation; it has to be open (inside its context)."""
+        return self._shard is not None
+
+    def rebuild(self) -> None:
+        """Write every point into a fresh generation: nothing of a deleted one is left on disk.
+
+        Killed midway, the old generation stays the live one.
+        """
+        fields, fresh = self._fields(), generations.next_generation(self._home)
+        vectors = {vector_name(space.name): _params(space) for space in self._spaces.values()}
+        shard = qe.EdgeShard.create(str(fresh / "shard"), qe.EdgeConfig(vectors=vectors, wal_enabled=True))
+        try:
+            for block in self._stored():
+                shard.update(qe.UpdateOperation.upsert_points(block))
+            shard.flush()
+        finally:
+            shard.close()
+        generations.write_spaces(fresh, self._spaces)
+        self._open(fresh, time.monotonic() + self._wait)
+        self._add_fields(fields)
+        generations.make_current(self._home, fresh)
+        generations.sweep(self._home)
+
+    def _stored(self) -> Iterator[list[qe.Point]]:
+        """Yield all points with their vectors, a page at a time."""
+        offset: PointId | None = None
+        while True:
+            request = qe.ScrollRequest(offset=offset, limit=PAGE, with_payload=True, with_vector=True)
+            with self._engine("read points") as shard:
+                records, offset = shard.scroll(request)
+            if records:
+                yield [qe.Point(record.id, cast(Any, record.vector), record.payload or {}) for record in records]
+            if offset is None:
+                return
 
     def _nearest(self, space: str, values: list[float], limit: int, where: qe.Filter | None) -> list[Hit]:
         query = qe.Query.Nearest(values, using=vector_name(space))

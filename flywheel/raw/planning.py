@@ -14,6 +14,7 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.arrivals import arrival_name, count_arrivals, known_objects
+from flywheel.raw.erased import read_erased
 from flywheel.raw.events import Heard, Over, hear
 from flywheel.raw.patterns import is_manifest
 from flywheel.raw.sweeps import CHANGED, Sweep, empty_changes, read_place
@@ -75,7 +76,7 @@ def plan_arrivals(
     for look in looks.values():
         if due:
             look.listen(tables, clock, now)
-    groups, waiting = _group(_ordered(looks), max_objects, all_due=due)
+    groups, waiting = _group(read_erased(tables).without(_ordered(looks)), max_objects, all_due=due)
     for group in groups:
         count += 1
         _write(tables, arrival_name(count), group)

@@ -20,6 +20,7 @@ TOO_LARGE = "too_large"
 DECOMPRESSION_BOMB = "decompression_bomb"
 MISSING_OBJECT = "missing_object"
 MISSING_COMPANION = "missing_companion"
+ERASED = "erased"
 # its key
 BAD_KEY = "bad_key"
 LINK_OUTSIDE = "link_outside"
@@ -124,6 +125,12 @@ CATALOGUE: dict[str, Reason] = {
             "A file that belongs to this one is not there, and neither is whole without the other.",
             ("a header uploaded without its data file", "a pair of files in two folders"),
             "Upload the file that the message names beside this one.",
+        ),
+        Reason(
+            ERASED,
+            "All that the object holds belongs to somebody whose data were erased from this wheel for good.",
+            ("an upload after the erasure", "a source that was not cleaned when the data were erased"),
+            "Remove the object from the source; it is not taken in again.",
         ),
         Reason(
             BAD_KEY,

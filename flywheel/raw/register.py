@@ -17,11 +17,12 @@ from flywheel.identity import item_id, stable_fraction
 from flywheel.objects import Source
 from flywheel.raw.datum import TOLD, Datum
 from flywheel.raw.decoders import decode, holds_many
+from flywheel.raw.erased import Erased, read_erased
 from flywheel.raw.manifest import unknown_label
 from flywheel.raw.opened import Opened
 from flywheel.raw.part import Part, Row, open_part
 from flywheel.raw.patterns import said_by_key
-from flywheel.raw.reasons import MISSING_OBJECT, Refusal, shown
+from flywheel.raw.reasons import ERASED, MISSING_OBJECT, Refusal, shown
 from flywheel.raw.rows import Scalar
 from flywheel.raw.statements import Spec, Statement, event_of
 from flywheel.raw.streams import in_order
@@ -95,14 +96,14 @@ def register_arrival(
         raise DataError(f"there is no arrival '{arrival}'; `plan_arrivals` makes them", (arrival,))
     if not again and not tables.read("items", arrival=arrival).is_empty():
         return _report(tables, arrival, mine.height, decoded=0, written=False)
-    rows = _Rows()
+    rows, erased = _Rows(), read_erased(tables)
     for sid in sorted(mine["source"].unique()):
         if sid not in sources:
             raise ConfigError(
                 f"{arrival} holds objects of source '{sid}', which flywheel.yaml does not name; its id must not change"
             )
         part = open_part(tables, sources[sid], spec, arrival, objects.filter(pl.col("source") == sid))
-        _Registrar(tables, part, spec, evaluation_share, rows).run(workers)
+        _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers)
     written = _write(tables, arrival, rows)
     return _report(tables, arrival, mine.height, rows.decoded, written)
 
@@ -116,10 +117,12 @@ class _Registrar:
     spec: Spec
     share: float
     rows: _Rows
+    erased: Erased
 
     def run(self, workers: int) -> None:
         for key in self.part.manifests:
             problems = [*self.part.merged.refusals[key], *self._missing(key)]
+            problems = [one for one in problems if not self.erased.has_object(self.part.source.config.id, one.part)]
             self.rows.quarantine.extend(self._refused(self.part.now[key], problem) for problem in problems)
         targets = list(self.part.targets())
         for row, (found, decoded) in zip(targets, in_order(self._look, targets, workers=workers)):
@@ -168,6 +171,7 @@ class _Registrar:
         """Add the rows of one object's data, and retire the items it no longer holds."""
         part, own = self.part, self.part.owns(row)
         before = {item["item_id"]: item for item in part.before.get(row["key"], [])}
+        found = self._without_erased(row, found)
         for datum in found:
             if isinstance(datum, Refusal):
                 if own:  # an older object's refusals stand in its own arrival
@@ -181,6 +185,18 @@ class _Registrar:
         for old in before.values():
             gone = {"status": "retired", "version": row["version"], "arrival": part.arrival}
             self.rows.items.append({**old, **gone})
+
+    def _without_erased(self, row: Row, found: Found) -> Found:
+        """Leave out what may not be stored again, refusals of it included; an object with nothing else says so."""
+        if not self.erased or not found:
+            return found
+        source = self.part.source.config.id
+        kept: Found = []
+        for datum in found:
+            subject = "" if isinstance(datum, Refusal) else self._item(row, datum)["subject_id"]
+            if not self.erased.has_datum(source, row["key"], datum.part, subject):
+                kept.append(datum)
+        return kept or [Refusal(ERASED, f"{row['key']} holds nothing but what was erased; remove it from the source")]
 
     def _add_label(self, row: Row, datum: Datum, item: Row) -> None:
         statement = self._statement(row, datum)

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from flywheel.config import WheelConfig
 from flywheel.corpus import load_corpus, members
-from flywheel.errors import ConfigError, DataError
+from flywheel.errors import ConfigError, DataError, VersionErased
 from flywheel.modeling import Interval
 from flywheel.objects import ObjectStore, Source
 from flywheel.raw import current_items, current_quarantine
@@ -146,7 +146,11 @@ def _gap_members(tables: Tables, config: WheelConfig, turn: TurnFacts) -> list[s
     models = tables.scan("models").filter(pl.col("turn") <= turn.number).collect().sort("turn")
     if not turn.gaps or models.is_empty():
         return []
-    frame = load_corpus(tables, config, models["encoder_id"][-1], turn.number).frame
+    try:
+        frame = load_corpus(tables, config, models["encoder_id"][-1], turn.number).frame
+    except VersionErased as gone:
+        log.info("turn %d goes without its first gap on the map: %s", turn.number, gone)
+        return []
     try:
         inside = members(frame, turn.gaps[0]["expression"])
     except ConfigError as error:

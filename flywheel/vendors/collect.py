@@ -19,7 +19,7 @@ from flywheel.objects import Source
 from flywheel.records import SCHEMAS
 from flywheel.tables import Tables
 from flywheel.vendors.answers import usable_answers
-from flywheel.vendors.jobs import build_job, job_id, task_uid
+from flywheel.vendors.jobs import build_job, order_id, task_uid
 from flywheel.vendors.protocol import AnnotationVendor, Answer, Answers, Job, JobStatus, Refusal, Task
 
 log = logging.getLogger("flywheel.vendors")
@@ -91,7 +91,7 @@ def ordered_job(tables: Tables, config: WheelConfig, row: Mapping[str, Any]) -> 
         DataError: it was ordered for another batch or label spec than stand now, or was never handed over.
     """
     batch = tables.read("batches", turn=row["turn"])
-    if row["job_id"] != job_id(config, row["turn"], batch):
+    if row["job_id"] != order_id(tables, config, row["turn"], batch):
         raise DataError(
             f"job {row['job_id']} of turn {row['turn']} was ordered for another batch or label spec than stand now; "
             "restore them to collect its answers",

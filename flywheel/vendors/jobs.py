@@ -17,6 +17,7 @@ from flywheel.errors import BudgetExceeded, DataError, NotApproved
 from flywheel.identity import digest
 from flywheel.objects import Source
 from flywheel.raw import current_items, read_contents
+from flywheel.raw.erased import order_of
 from flywheel.records import SCHEMAS
 from flywheel.selection import batch_id, is_approved
 from flywheel.tables import Tables
@@ -53,6 +54,11 @@ def job_id(config: WheelConfig, turn: int, batch: pl.DataFrame) -> str:
     return digest("job", config.name, turn_key(turn), batch_id(batch), spec.field, spec.version, *spec.classes)
 
 
+def order_id(tables: Tables, config: WheelConfig, turn: int, batch: pl.DataFrame) -> str:
+    """Return the identity of a turn's order: that of its batch, or of what the batch was before items were erased."""
+    return order_of(tables, turn, batch_id(batch)) or job_id(config, turn, batch)
+
+
 def task_uid(job_id: str, item_id: str) -> str:
     """Return our name of the question about one item in one job; it travels through the vendor and back."""
     return digest("task", job_id, item_id)
@@ -73,7 +79,7 @@ def submit_job(
     batch = tables.read("batches", turn=turn)
     if batch.is_empty():
         return JobReport(turn, "", "none", "", 0, config.budget.votes, 0.0, created=False, left_out=0)
-    key = job_id(config, turn, batch)
+    key = order_id(tables, config, turn, batch)
     jobs = _jobs_beside(tables, vendor, turn, key)
     if jobs.height and jobs["state"].item() != "intent":
         return _report(jobs.row(0, named=True), batch, created=False)
