@@ -1,4 +1,7 @@
-"""`python -m benchmarks [NAME]`: run all benchmarks, or one; results as JSON, one file each."""
+"""`python -m benchmarks [NAME]`: run all benchmarks, or one; results as JSON, one file each.
+
+The last line that a benchmark prints is one JSON object with its figures.
+"""
 
 import json
 import sys
@@ -7,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import neighbors
-from benchmarks.registry import Benchmark, measure
+from benchmarks import decode, neighbors
+from benchmarks.registry import Benchmark, measure, summary
 
-BENCHMARKS: dict[str, Benchmark] = {one.BENCHMARK.name: one.BENCHMARK for one in (neighbors,)}
+BENCHMARKS: dict[str, Benchmark] = {one.BENCHMARK.name: one.BENCHMARK for one in (decode, neighbors)}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -20,6 +23,7 @@ def main(
     name: Annotated[str | None, typer.Argument(help="Which one; all by default.")] = None,
     size: Annotated[list[str] | None, typer.Option("--size", help="NAME=NUMBER; may be repeated.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results; standard output by default.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer repeats, to be done in minutes.")] = False,
     show: Annotated[bool, typer.Option("--list", help="List what there is, with sizes.")] = False,
 ) -> None:
     """Measure, with sizes as parameters; every result names machine, commit and versions."""
@@ -32,12 +36,14 @@ def main(
     if size and name is None:
         raise typer.BadParameter("sizes are those of one benchmark: name it")
     for one in [BENCHMARKS[name]] if name else BENCHMARKS.values():
-        write(one.name, json.dumps(measure(one, sizes_of(one, size or [])), indent=2), out)
+        result = measure(one, sizes_of(one, size or [], quick))
+        write(one.name, json.dumps(result, indent=2), out)
+        typer.echo(json.dumps(summary(one, result["rows"], quick)))
 
 
-def sizes_of(benchmark: Benchmark, given: list[str]) -> dict[str, int]:
-    """Return the benchmark's sizes with those that were given in their place."""
-    sizes = dict(benchmark.sizes)
+def sizes_of(benchmark: Benchmark, given: list[str], quick: bool) -> dict[str, int]:
+    """Return the benchmark's sizes, those of a quick run if wanted, with those that were given in their place."""
+    sizes = {**benchmark.sizes, **(benchmark.quick if quick else {})}
     for text in given:
         key, _, value = text.partition("=")
         if key not in sizes or not value.lstrip("-").isdigit():

@@ -14,17 +14,24 @@ from typing import Any
 Sizes = Mapping[str, int]
 Rows = list[dict[str, Any]]
 
-PACKAGES = ("numpy", "polars", "torch", "faiss-cpu", "deltalake", "scikit-learn")
+PACKAGES = ("numpy", "polars", "torch", "faiss-cpu", "deltalake", "scikit-learn", "pillow", "simplejpeg", "boto3")
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One benchmark: `run` takes sizes as keywords and returns one flat row per measurement."""
+    """One benchmark: `run` takes sizes as keywords and returns one flat row per measurement.
+
+    `figures` picks from the rows what the benchmark is about; `quick` are the sizes of `--quick`. Where these cut
+    more than repeats, `quick_gates` is off and the figures say that they decide nothing.
+    """
 
     name: str
     summary: str
     run: Callable[..., Rows]
     sizes: Sizes = field(default_factory=dict)  # every size, with its default
+    figures: Callable[[Rows], dict[str, Any]] | None = None
+    quick: Sizes = field(default_factory=dict)
+    quick_gates: bool = True
 
 
 def measure(benchmark: Benchmark, sizes: Sizes) -> dict[str, Any]:
@@ -40,6 +47,13 @@ def measure(benchmark: Benchmark, sizes: Sizes) -> dict[str, Any]:
         "commit": commit(),
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def summary(benchmark: Benchmark, rows: Rows, quick: bool) -> dict[str, Any]:
+    """Return the benchmark's figures, with its name in front."""
+    figures = benchmark.figures(rows) if benchmark.figures else {}
+    cut = {"gate": False} if quick and not benchmark.quick_gates else {}
+    return {"name": benchmark.name, **figures, **cut}
 
 
 def machine() -> dict[str, Any]:

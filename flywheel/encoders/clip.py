@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from flywheel.encoders.checkpoints import Checkpoint
-from flywheel.encoders.images import Pixels, encode_images
+from flywheel.encoders.images import decode_image, encode_images
+from flywheel.encoders.pixels import Pixels
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import (
     TOKENS_PER_BATCH,
@@ -104,8 +104,8 @@ class ClipEncoder:
     def to_words(self, vectors: Vectors) -> Vectors:
         return vectors
 
-    def _prepare(self, processor: Any, image: Image.Image) -> Pixels:
-        prepared: dict[str, Any] = processor(images=image, return_tensors="np")
+    def _prepare(self, processor: Any, data: bytes) -> Pixels:
+        prepared: dict[str, Any] = processor(images=decode_image(data), return_tensors="np")
         return np.asarray(prepared["pixel_values"][0], np.float32)
 
     def _forward_images(self, model: Any, pixels: Pixels) -> Vectors:

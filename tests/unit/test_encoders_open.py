@@ -44,7 +44,7 @@ def test_the_id_names_what_changes_the_vectors():
         for precision in ("fp32", "bf16")
     }
     assert len(images | texts) == 8
-    assert open_encoder("image", image(image_size=64, precision="fp32")).id == "efficientnet-lite0_px64_fp32_v1"
+    assert open_encoder("image", image(image_size=64, precision="fp32")).id == "efficientnet-lite0_px64_fp32_v2"
 
 
 def test_precision_auto_is_named_by_what_it_became():
