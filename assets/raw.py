@@ -14,7 +14,7 @@ from flywheel.objects import ObjectStore, Source
 from flywheel.raw import (
     Validation,
     check_arrival,
-    is_manifest,
+    holds_data,
     load_suites,
     register_arrival,
     report_drift,
@@ -156,10 +156,8 @@ def schema_is_stable(context: dg.AssetCheckExecutionContext, tables: dg.Resource
 
 
 def landed(tables: Tables, wheel: WheelConfig, arrival: str) -> pl.DataFrame:
-    """Return the arrival's objects that hold data: those that are no manifests."""
-    patterns = {source.id: source.manifest for source in wheel.sources}
+    """Return the arrival's objects that hold data: neither manifests nor companions of others."""
+    configs = {source.id: source for source in wheel.sources}
     objects = tables.read("objects", arrival=arrival)
-    is_data = [
-        not is_manifest(patterns.get(source), key) for source, key in objects.select("source", "key").iter_rows()
-    ]
+    is_data = [holds_data(configs.get(source), key) for source, key in objects.select("source", "key").iter_rows()]
     return objects.filter(pl.Series(is_data, dtype=pl.Boolean))

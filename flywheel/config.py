@@ -55,6 +55,24 @@ class EventsConfig(Section):
     sweep_hours: float = Field(default=24.0, gt=0, description="hours between two sweeps of the whole listing")
 
 
+class JoinedTableConfig(Section):
+    """A table with many rows about a subject, as events and measurements are."""
+
+    match: str = Field(description="pattern of its keys, like measurements*.csv")
+    time: str | None = Field(default=None, description="column with the time of a row; none: always known")
+    name: str | None = Field(default=None, description="column that says what a row is about, like the test's name")
+    value: str | None = Field(default=None, description="column with the value, where there is one")
+
+
+class RecordsConfig(Section):
+    """How rows of tables become records."""
+
+    subject: str = Field(default="id", description="column that names the subject of a row, the same in all tables")
+    subjects: str | None = Field(default=None, description="pattern of the table with one row for each subject")
+    as_of: str | float | None = Field(default=None, description="a time, or a column: what came later is unseen")
+    tables: tuple[JoinedTableConfig, ...] = Field(default=(), description="what else is known about the subjects")
+
+
 class SourceConfig(Section):
     """One place data comes from. Its id is permanent: items are named after it."""
 
@@ -72,6 +90,7 @@ class SourceConfig(Section):
     expectations: tuple[dict[str, Any], ...] = Field(
         default=(), description="what should be true of its items, written as in expectations/*.yaml"
     )
+    records: RecordsConfig = RecordsConfig()
     s3: S3 = S3()
     events: EventsConfig | None = Field(default=None, description="notifications, instead of frequent sweeps")
 

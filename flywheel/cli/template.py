@@ -36,6 +36,13 @@ OPTIONAL = {
     "manifest": "manifest*.csv",
     "queue": "photos-events",
     "region": "us-east-1",
+    "attributes": "site={site}/**",
+    "sources.records.subjects": "people.csv",
+    "as_of": "2026-01-01",
+    "match": "events*.csv",
+    "time": "date",
+    "sources.records.tables.name": "event",
+    "value": "value",
     "model": "./models/encoder",
     "revision": "main",
     "target.attribute": "country",
@@ -68,9 +75,12 @@ def _entry(name: str, field: FieldInfo, values: Mapping[str, Any], indent: int, 
         yield f"{pad}{optional}{name}: {_plain(shown)}{_comment(field, place)}"
         return
     yield from _paragraph(section, pad)
-    if value is None:
+    if value is None or value == ():
         yield f"{pad}# {name}:"
-        yield from (f"{pad}#   {line.removeprefix('# ')}" for line in _section(section, {}, 0, place))
+        lines = [line.removeprefix("# ") for line in _section(section, {}, 0, place)]
+        if value == ():  # of a list
+            lines = [f"{'  ' if place else '- '}{line}" for place, line in enumerate(lines)]
+        yield from (f"{pad}#   {line}" for line in lines)
         return
     yield f"{pad}{name}:"
     if isinstance(value, list):

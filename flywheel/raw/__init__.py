@@ -8,6 +8,7 @@ the quarantine with a reason, the rest goes on.
 from flywheel.raw.arrivals import arrival_name as arrival_name
 from flywheel.raw.arrivals import arrival_number as arrival_number
 from flywheel.raw.arrivals import inventory as inventory
+from flywheel.raw.companions import holds_data as holds_data
 from flywheel.raw.current import current_items as current_items
 from flywheel.raw.current import current_quarantine as current_quarantine
 from flywheel.raw.current import read_contents as read_contents

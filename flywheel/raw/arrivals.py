@@ -3,6 +3,8 @@
 Reads `objects`. The inventory is a table because no cursor string holds a million keys.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from flywheel.errors import DataError
@@ -40,14 +42,16 @@ def inventory(objects: pl.DataFrame) -> pl.DataFrame:
     return latest.sort("source", "key")
 
 
-def known_objects(tables: Tables, source: str, keys: pl.Series | None = None) -> pl.DataFrame:
+def known_objects(
+    tables: Tables, source: str, keys: pl.Series | None = None, columns: Sequence[str] = ()
+) -> pl.DataFrame:
     """Return what is known of each object of a source, of all of them or of these keys, in any order.
 
-    Columns: `key`, `version`, `size` (bytes), `active` (whether it was there) and `number` (of the arrival that
-    said so last). About 120 bytes an object, and some times that while it is read.
+    Columns: `key`, `version`, `size` (bytes), `active` (whether it was there), `number` (of the arrival that said so
+    last) and those asked for. About 120 bytes an object, and some times that while it is read.
     """
     rows = tables.scan("objects").filter(pl.col("source") == source)
     if keys is not None:
         rows = rows.filter(pl.col("key").is_in(keys.implode()))
-    columns = ["key", "version", "size", (pl.col("state") == "active").alias("active"), NUMBER.alias("number")]
-    return rows.select(columns).sort("number").unique("key", keep="last").collect()
+    always = ["key", "version", "size", (pl.col("state") == "active").alias("active"), NUMBER.alias("number")]
+    return rows.select(*always, *columns).sort("number").unique("key", keep="last").collect()

@@ -27,7 +27,7 @@ from flywheel.objects import (
     split_address,
 )
 from flywheel.raw.arrivals import known_objects
-from flywheel.raw.sweeps import CHANGED, differing, listed_frame
+from flywheel.raw.sweeps import CHANGED, differing, listed_frame, sampled
 from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
@@ -124,9 +124,10 @@ def _compare(source: Source, tables: Tables, found: dict[str, ObjectInfo | None]
     there = listed_frame([info for info in found.values() if info])
     gone = known.filter("active").join(there, on="key", how="anti")
     time = pl.lit(now, CHANGED["modified_at"])
+    new = sampled(source.config, differing(there, known), known)
     return pl.concat(
         [
-            differing(there, known).with_columns(state=pl.lit("active")).select(*CHANGED),
+            new.with_columns(state=pl.lit("active")).select(*CHANGED),
             gone.with_columns(modified_at=time, state=pl.lit("deleted")).select(*CHANGED),
         ]
     )

@@ -11,6 +11,7 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.arrivals import NUMBER, arrival_number, inventory
+from flywheel.raw.companions import accompanied, is_companion
 from flywheel.raw.current import latest_items
 from flywheel.raw.manifest import Entry, Manifest, Merged, merge, read_manifest
 from flywheel.raw.opened import Opened
@@ -38,6 +39,7 @@ class Part:
     withdrawn: bool  # whether a manifest was replaced or went away
     said_before: bool  # whether earlier arrivals brought manifests
     before: dict[str, list[Row]]  # key -> latest items of earlier arrivals
+    accompanied: frozenset[str]  # own companions whose owners are there
     standing: dict[tuple[str, str], Standing]  # item id, content id -> label before this arrival
     kept: dict[str, tuple[list[Row], list[Row]]]  # key -> items and refusals that stand for what changed later
 
@@ -59,7 +61,7 @@ class Part:
         pattern = self.source.config.manifest
         for key, row in self.now.items():
             active = row["state"] == "active"
-            if active and is_manifest(pattern, key):
+            if active and (is_manifest(pattern, key) or (self.owns(row) and key in self.accompanied)):
                 continue
             touched = self.names(key) or (self.withdrawn and key in self.before)
             if self.owns(row) or (active and touched and key not in self.later):
@@ -122,9 +124,18 @@ def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects:
         withdrawn=any("active" in (state for _, state in history.get(key, ())) for key in own & matching),
         said_before=any(history.get(key) for key in matching),
         before=_before(tables, source.config.id, number, set(now)),
+        accompanied=_accompanied(source, own, objects),
         standing=standing_statements(tables, spec, source.config.id, number),
         kept=_kept(tables, source.config.id, arrival, own & later),
     )
+
+
+def _accompanied(source: Source, own: set[str], objects: pl.DataFrame) -> frozenset[str]:
+    companions = [key for key in own if is_companion(source.config, key)]
+    if not companions:
+        return frozenset()
+    there = inventory(objects).filter(pl.col("state") == "active")["key"]
+    return frozenset(accompanied(source.config, companions, there))
 
 
 def _history(earlier: pl.DataFrame, keys: set[str]) -> dict[str, list[tuple[int, str]]]:

@@ -3,6 +3,7 @@
 import re
 from functools import lru_cache
 
+from flywheel.identity import stable_fraction
 from flywheel.raw.datum import Said
 from flywheel.raw.reasons import SPLITS
 from flywheel.raw.rows import Scalar
@@ -33,6 +34,12 @@ def said_by_key(pattern: str | None, key: str) -> Said | None:
     attributes: dict[str, Scalar] = {name: value for name, value in sorted(told.items()) if name not in NAMED}
     split = told.get("split")
     return Said(told.get("subject"), told.get("label"), split if split in SPLITS else None, attributes)
+
+
+def is_sampled(pattern: str | None, share: float, key: str) -> bool:
+    """Whether the object is among a share of all, by a stable hash of its subject, or of its key if that names none."""
+    said = said_by_key(pattern, key)
+    return stable_fraction((said.subject if said else None) or key, "sample") < share
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ import polars as pl
 
 from flywheel.objects import Source
 from flywheel.raw.arrivals import arrival_name, count_arrivals, known_objects
+from flywheel.raw.companions import is_companion, owners
 from flywheel.raw.erased import read_erased
 from flywheel.raw.events import Heard, Over, hear
 from flywheel.raw.patterns import is_manifest
@@ -76,7 +77,7 @@ def plan_arrivals(
     for look in looks.values():
         if due:
             look.listen(tables, clock, now)
-    groups, waiting = _group(read_erased(tables).without(_ordered(looks)), max_objects, all_due=due)
+    groups, waiting = _group(read_erased(tables).without(_ordered(tables, looks)), max_objects, all_due=due)
     for group in groups:
         count += 1
         _write(tables, arrival_name(count), group)
@@ -163,14 +164,14 @@ class _Look:
         """Return about how many messages wait."""
         return self.source.events.waiting() if self.source.events else 0
 
-    def changes(self) -> pl.DataFrame:
+    def changes(self, tables: Tables) -> pl.DataFrame:
         """Return changes, columns of `CHANGES`."""
         found = [empty_changes().with_columns(whole=pl.lit(value=True))]
         if self.sweep:
             found.append(self.sweep.changes().with_columns(whole=pl.lit(self.sweep.complete)))
         if self.heard:
             found.append(self.heard.changes.with_columns(whole=pl.lit(value=True)))
-        rows = pl.concat(found)
+        rows = self._with_owners(tables, pl.concat(found))
         describes = [is_manifest(self.source.config.manifest, key) for key in rows["key"]]
         return rows.select(
             pl.lit(self.source.config.id).alias("source"),
@@ -178,6 +179,18 @@ class _Look:
             "whole",
             pl.Series("describes", describes, dtype=pl.Boolean),
         )
+
+    def _with_owners(self, tables: Tables, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add the objects that changed companions belong to: what they say is no longer what it was."""
+        config = self.source.config
+        companions = [key for key in rows["key"] if is_companion(config, key)]
+        if not companions:
+            return rows
+        known = known_objects(tables, config.id, columns=("modified_at",)).filter("active")
+        touched = owners(config, companions, known["key"]) - set(rows["key"])
+        again = known.filter(pl.col("key").is_in(list(touched)))
+        whole = pl.lit(value=True)
+        return pl.concat([rows, again.with_columns(state=pl.lit("active")).select(*CHANGED, whole.alias("whole"))])
 
     def close(self, now: datetime, *, all_due: bool) -> None:
         """Once the changes are written: delete the messages that led to them, and forget a complete sweep."""
@@ -202,9 +215,9 @@ class _Look:
         return self.state / f"{self.source.config.id}.time" if self.state and self.source.events else None
 
 
-def _ordered(looks: Mapping[str, _Look]) -> pl.DataFrame:
+def _ordered(tables: Tables, looks: Mapping[str, _Look]) -> pl.DataFrame:
     """Return all changes: manifests first, then by source and key."""
-    frames = [pl.DataFrame(schema=CHANGES), *(look.changes() for look in looks.values())]
+    frames = [pl.DataFrame(schema=CHANGES), *(look.changes(tables) for look in looks.values())]
     return pl.concat(frames).sort(~pl.col("describes"), "source", "key")
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from flywheel.config import SourceConfig
 from flywheel.errors import ConfigError, DataError
 from flywheel.identity import item_id, stable_fraction
 from flywheel.objects import Source
+from flywheel.raw.companions import is_companion, owner_pattern
 from flywheel.raw.datum import TOLD, Datum
 from flywheel.raw.decoders import decode, holds_many
 from flywheel.raw.erased import Erased, read_erased
@@ -139,6 +141,8 @@ class _Registrar:
             return [], 0
         if self.part.owns(row) and key in self.part.later:
             return None, 0
+        if is_companion(self.part.source.config, key):
+            return [_alone(self.part.source.config, key)], 0
         if not self.part.owns(row):
             self._check_order(row)
             known = [item for item in self.part.before.get(key, []) if item["version"] == row["version"]]
@@ -274,6 +278,12 @@ class _Registrar:
             "version": row["version"],
             "arrival": self.part.arrival,
         }
+
+
+def _alone(config: SourceConfig, key: str) -> Refusal:
+    """Refuse a companion whose owner is not there; it stands until the owner is."""
+    owner = owner_pattern(config, key)
+    return Refusal(MISSING_OBJECT, f"{key} belongs to {owner}, which is not there; upload it too", owner)
 
 
 def _told(item: Row) -> dict[str, Scalar]:

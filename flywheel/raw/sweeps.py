@@ -18,7 +18,10 @@ from pathlib import Path
 
 import polars as pl
 
+from flywheel.config import SourceConfig
 from flywheel.objects import ListingLost, ObjectInfo, Source, StoreUnavailable
+from flywheel.raw.companions import holds_data
+from flywheel.raw.patterns import is_sampled
 from flywheel.records import SCHEMAS
 
 log = logging.getLogger("flywheel.raw")
@@ -157,6 +160,7 @@ class Sweep:
         self._portion.infos = []
         self._portion.seen.append(listed.select("key"))
         changed = differing(listed.with_columns(as_of=pl.lit(self._arrivals, pl.Int64)), self._known)
+        changed = sampled(self._source.config, changed, self._known)
         young = changed["modified_at"] > self._settled
         self._place = replace(self._place, young=self._place.young + int(young.sum()))
         self._pending = pl.concat([self._pending, changed.filter(~young)])
@@ -221,6 +225,15 @@ class Sweep:
 def empty_changes() -> pl.DataFrame:
     """Return no changes."""
     return pl.DataFrame(schema=CHANGED)
+
+
+def sampled(config: SourceConfig, changed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Leave out new objects that are not in the source's sample; manifests and companions always are."""
+    if config.sample >= 1:
+        return changed
+    new = changed.join(known.select("key"), on="key", how="anti")["key"]
+    left = [key for key in new if holds_data(config, key) and not is_sampled(config.attributes, config.sample, key)]
+    return changed.filter(~pl.col("key").is_in(left))
 
 
 def differing(listed: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:

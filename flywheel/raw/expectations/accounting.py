@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from flywheel.objects import Source
+from flywheel.raw.companions import holds_data
 from flywheel.raw.expectations.great import known_expectations, validate_frame
-from flywheel.raw.patterns import is_manifest
 from flywheel.raw.reasons import MISSING_OBJECT, SPLITS
 from flywheel.raw.statements import Spec
 from flywheel.tables import Tables
@@ -60,7 +60,7 @@ def check_arrival(
         items: the arrival's rows of `items`.
         quarantine: its rows of `quarantine`.
         spec: the label spec; its classes are the labels there may be.
-        objects: the arrival's rows of `objects` that are not manifests; without them nothing is said about whether
+        objects: the arrival's rows of `objects` that hold data themselves; without them nothing is said about whether
             every object was answered.
         events: its rows of `annotation_events`; without them nothing is said about labels.
         max_refused: largest share of refused objects and rows among all, 0..1. Objects that a manifest names and
@@ -78,8 +78,8 @@ def check_registered(
 ) -> ExpectationReport:
     """Judge a registered arrival by all that stands in the tables; see `check_arrival`."""
     objects = tables.read("objects", arrival=arrival)
-    pattern = {sid: source.config.manifest for sid, source in sources.items()}
-    data = [not is_manifest(pattern.get(sid), key) for sid, key in objects.select(PLACE).iter_rows()]
+    configs = {sid: source.config for sid, source in sources.items()}
+    data = [holds_data(configs.get(sid), key) for sid, key in objects.select(PLACE).iter_rows()]
     return check_arrival(
         tables.read("items", arrival=arrival),
         tables.read("quarantine", arrival=arrival),
