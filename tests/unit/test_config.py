@@ -195,7 +195,7 @@ def test_any_mapping_loads_or_is_a_configuration_error(values: dict[str, object]
 
 def is_entry(line: str) -> bool:
     """Whether a comment holds a key and its value, rather than words."""
-    head = line.lstrip().removeprefix("#").strip().split(":")[0]
+    head = line.lstrip().removeprefix("#").strip().removeprefix("- ").split(":")[0]
     return ":" in line and head.isidentifier()
 
 
