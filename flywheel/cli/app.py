@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flywheel import __version__
-from flywheel.cli import application, decisions, items, reading
+from flywheel.cli import application, decisions, ingest, items, reading
 from flywheel.cli.common import Commands
 
 app = typer.Typer(
@@ -59,6 +59,7 @@ def init(
 
 
 app.command()(application.demo)
+app.command()(ingest.ingest)
 app.command()(application.run)
 app.command()(reading.status)
 app.command()(reading.gaps)

@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
-from flywheel.errors import FlywheelError
+from flywheel.errors import ConfigError, FlywheelError
 
 if TYPE_CHECKING:
     from flywheel.config import WheelConfig
@@ -54,6 +55,26 @@ def open_wheel(path: Path) -> Wheel:
 
     config = load_config(path)
     return Wheel(config, open_tables(config))
+
+
+@contextmanager
+def hold_wheel(config: "WheelConfig") -> Generator[None]:
+    """Keep other processes of this machine from turning this wheel and from planning its arrivals meanwhile.
+
+    Raises:
+        ConfigError: one of them does.
+    """
+    from filelock import FileLock, Timeout
+
+    config.cache.mkdir(parents=True, exist_ok=True)
+    driver, planner = (FileLock(config.cache / name, timeout=0) for name in ("driver.lock", "arrivals.lock"))
+    try:
+        with driver, planner:
+            yield
+    except Timeout as busy:
+        raise ConfigError(
+            f"another process turns or plans this wheel (it holds {busy.lock_file}); wait for it"
+        ) from None
 
 
 def emit_json(value: object) -> None:

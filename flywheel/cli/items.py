@@ -11,6 +11,7 @@ from flywheel.cli.common import (
     ConfigOption,
     JsonOption,
     emit_json,
+    hold_wheel,
     is_interactive,
     open_wheel,
     say,
@@ -120,26 +121,16 @@ def erase(
 @contextmanager
 def _opened(config: "Path") -> "Generator[Erasable]":
     """Open everything an erasure reaches, and keep the wheel from turning and planning meanwhile."""
-    from filelock import FileLock, Timeout
-
     from flywheel.config import load_config
     from flywheel.erasure import Wheel
-    from flywheel.errors import ConfigError
     from flywheel.index import open_index
     from flywheel.objects import open_files, open_store, open_tables
 
     wheel = load_config(config)
     tables = open_tables(wheel)
-    wheel.cache.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(wheel.cache / name, timeout=0) for name in ("driver.lock", "arrivals.lock")]
-    try:
-        with locks[0], locks[1]:
-            store = open_store(tables.root, wheel.store.s3)
-            yield Wheel(wheel, tables, store, open_files(wheel), open_index(wheel))
-    except Timeout as busy:
-        raise ConfigError(
-            f"another process turns or plans this wheel (it holds {busy.lock_file}); wait for it"
-        ) from None
+    with hold_wheel(wheel):
+        store = open_store(tables.root, wheel.store.s3)
+        yield Wheel(wheel, tables, store, open_files(wheel), open_index(wheel))
 
 
 def _confirmed() -> bool:
