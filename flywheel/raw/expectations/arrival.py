@@ -46,7 +46,7 @@ def validate_arrival(
 
     A suite without items of its modality and source in this arrival says nothing. Everything is computed by polars in
     one pass over the arrival's items; Great Expectations sees aggregates and a drawn sample (`draw_rows`), and a few
-    contents are read (`measure_items`).
+    texts are read (`measure_items`).
 
     Args:
         tables: the wheel's tables.

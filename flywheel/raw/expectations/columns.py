@@ -30,10 +30,11 @@ class Columns:
 
 
 def spread_items(items: pl.DataFrame, *, now: datetime) -> Columns:
-    """Return `items` rows with one column per attribute, and `days_ahead`.
+    """Return `items` rows with one column per attribute, and columns derived from them.
 
-    An attribute named like a core column becomes `attributes.<name>`. `days_ahead` is by how many days the latest date
-    among an item's attributes lies after `now` (negative: before); it is there where an attribute holds ISO dates.
+    An attribute named like a core column becomes `attributes.<name>`. Derived are `days_ahead`, by how many days the
+    latest ISO date among an item's attributes lies after `now` (negative: before), where there are dates; and for
+    pictures `shorter_side` (pixels), `aspect_ratio` (longer by shorter side, from 1) and `bytes_per_pixel`.
     """
     attributes = spread_attributes(items["attributes"])
     attributes = attributes.rename({name: f"attributes.{name}" for name in attributes.columns if name in CORE})
@@ -41,6 +42,8 @@ def spread_items(items: pl.DataFrame, *, now: datetime) -> Columns:
     ahead = [_days_ahead(attributes[name], now) for name in attributes.columns if _holds_dates(attributes[name])]
     if ahead and "days_ahead" not in frame.columns:
         frame = frame.with_columns(days_ahead=pl.max_horizontal(ahead))
+    if {"file.width", "file.height"} <= set(frame.columns):
+        frame = frame.with_columns(**_shape())
     return Columns(frame, tuple(sorted(set(frame.columns) - set(CORE))))
 
 
@@ -67,6 +70,16 @@ def draw_rows(frame: pl.DataFrame, *, most: int = MOST_ROWS, seed: int = 0) -> p
     for name in frame.columns:
         drawn |= _extremes(frame[name])
     return frame[sorted(drawn)]
+
+
+def _shape() -> dict[str, pl.Expr]:
+    width, height = pl.col("file.width"), pl.col("file.height")
+    shorter, longer = pl.min_horizontal(width, height), pl.max_horizontal(width, height)
+    return {
+        "shorter_side": shorter,
+        "aspect_ratio": longer / shorter,
+        "bytes_per_pixel": pl.when(pl.col("modality") == "image").then(pl.col("size") / (width * height)),
+    }
 
 
 def _extremes(column: pl.Series) -> set[int]:

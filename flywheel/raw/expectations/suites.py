@@ -9,7 +9,7 @@ Built-in suites lie beside this module, one per modality. A wheel's own lie in i
     blocking: false          # whether a failure stops what is downstream (default: it only warns)
     expectations:
       - type: expect_column_values_to_be_between
-        column: width        # a name, or a pattern like *_date or * for several columns
+        column: file.width   # a name, or a pattern like *_date or * for several columns
         min_value: 64
         mostly: 0.99
         blocking: true       # overrules the suite
