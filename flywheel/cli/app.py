@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flywheel import __version__
-from flywheel.cli import application, decisions, ingest, items, reading
+from flywheel.cli import application, decisions, ingest, items, quarantine, reading
 from flywheel.cli.common import Commands
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ app.command()(reading.status)
 app.command()(reading.gaps)
 app.command()(decisions.approve)
 app.command()(reading.search)
-app.command()(reading.quarantine)
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(items.app, name="items")
 app.command()(reading.report)
 app.command()(application.dev)

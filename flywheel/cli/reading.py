@@ -1,4 +1,4 @@
-"""Commands that only read: `status`, `gaps`, `search`, `quarantine` and `report`."""
+"""Commands that only read: `status`, `gaps`, `search` and `report`."""
 
 import textwrap
 from typing import TYPE_CHECKING, Annotated
@@ -78,18 +78,6 @@ def search(
         for hit in hits
     ]
     show_table(f"{len(hits)} found", ("score", "key", *FOUND, "item id", "text"), rows)
-
-
-def quarantine(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """List what was refused, and why; a later good version of the same object clears it."""
-    from flywheel.raw import current_quarantine
-
-    rows = current_quarantine(open_wheel(config).tables).sort("source", "key", "part").to_dicts()
-    if as_json:
-        return emit_json(rows)
-    columns = ("source", "key", "part", "reason", "message")
-    show_table("Refused", columns, ([row[name] for name in columns] for row in rows))
-    say(f"{len(rows)} refused")
 
 
 def _name(payload: "Mapping[str, object]") -> str:

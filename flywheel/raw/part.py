@@ -31,7 +31,7 @@ class Part:
     arrival: str
     number: int
     now: dict[str, Row]  # key -> latest row of `objects` up to this arrival: its own, manifests, and all that matter
-    history: dict[str, list[tuple[int, str]]]  # key -> (arrival, state) before this arrival, oldest first
+    history: dict[str, list[tuple[int, str, str]]]  # key -> arrival, state, version before this one, oldest first
     later: frozenset[str]  # keys that later arrivals changed again
     there: frozenset[str]  # keys active today
     merged: Merged
@@ -71,14 +71,14 @@ class Part:
         """Return the manifest row whose label holds for this version of the object.
 
         A label speaks of what stood there when its manifest came, or else of the first object to come: one that is
-        overwritten does not inherit it.
+        overwritten does not inherit it, one that is only read once more keeps it.
         """
         entry = self.merged.labels.get(row["key"])
         if entry is None or entry.arrival == self.number:
             return entry
         if not self.owns(row):
             return None  # said before
-        past = self.history.get(row["key"], [])
+        past = [(when, state) for when, state, version in self.history.get(row["key"], ()) if version != row["version"]]
         then = [state for arrival, state in past if arrival <= entry.arrival]
         since = [state for arrival, state in past if arrival > entry.arrival]
         fresh = (not then or then[-1] != "active") and "active" not in since
@@ -121,7 +121,7 @@ def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects:
         there=frozenset(inventory(objects).filter(pl.col("state") == "active")["key"]) if wide else frozenset(),
         merged=merge(manifests),
         manifests=tuple(sorted(manifest.key for manifest in manifests if manifest.arrival == number)),
-        withdrawn=any("active" in (state for _, state in history.get(key, ())) for key in own & matching),
+        withdrawn=any("active" in (state for _, state, _ in history.get(key, ())) for key in own & matching),
         said_before=any(history.get(key) for key in matching),
         before=_before(tables, source.config.id, number, set(now)),
         accompanied=_accompanied(source, own, objects),
@@ -138,11 +138,11 @@ def _accompanied(source: Source, own: set[str], objects: pl.DataFrame) -> frozen
     return frozenset(accompanied(source.config, companions, there))
 
 
-def _history(earlier: pl.DataFrame, keys: set[str]) -> dict[str, list[tuple[int, str]]]:
-    history: dict[str, list[tuple[int, str]]] = {}
-    rows = earlier.filter(pl.col("key").is_in(list(keys))).sort(NUMBER).select("key", "state", "arrival")
-    for key, state, arrival in rows.iter_rows():
-        history.setdefault(key, []).append((arrival_number(arrival), state))
+def _history(earlier: pl.DataFrame, keys: set[str]) -> dict[str, list[tuple[int, str, str]]]:
+    history: dict[str, list[tuple[int, str, str]]] = {}
+    rows = earlier.filter(pl.col("key").is_in(list(keys))).sort(NUMBER).select("key", "state", "version", "arrival")
+    for key, state, version, arrival in rows.iter_rows():
+        history.setdefault(key, []).append((arrival_number(arrival), state, version))
     return history
 
 
