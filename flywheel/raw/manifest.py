@@ -1,6 +1,6 @@
 """Manifests: what a source's own tables say about its objects.
 
-A manifest is a CSV, JSON lines or Parquet object whose key matches the source's `manifest` pattern. Its columns:
+A manifest is a CSV, JSON lines, Parquet or COCO object whose key matches the source's `manifest` pattern. Its columns:
 key (needed), subject, label, split; the rest are attributes. A later arrival's word overrules an earlier one's.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flywheel.objects import key_problem
+from flywheel.raw import coco
 from flywheel.raw.datum import Said, what_is_said
 from flywheel.raw.reasons import (
     BAD_KEY,
@@ -121,10 +122,11 @@ def _refuse_repeated(merged: Merged, first: Entry, entry: Entry) -> None:
 
 
 def _rows(content: bytes, key: str) -> Iterator[Row | Refusal]:
+    if key.lower().endswith(coco.ENDING):
+        return coco.coco_rows(content, key)
     if not key.lower().endswith(TABLE_ENDINGS):
-        raise Refused(
-            UNKNOWN_TYPE, f"the manifest {key} is of a kind that is not read; expected {', '.join(TABLE_ENDINGS)}"
-        )
+        expected = ", ".join((*TABLE_ENDINGS, coco.ENDING))
+        raise Refused(UNKNOWN_TYPE, f"the manifest {key} is of a kind that is not read; expected {expected}")
     return read_rows(content, key, needed="key")
 
 

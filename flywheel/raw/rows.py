@@ -179,13 +179,13 @@ def _json_row(number: int, line: bytes, key: str) -> Row:
         raise Refused(MALFORMED_ROW, f"{where} is not JSON: {error}; write one JSON object a line") from None
     if not isinstance(values, dict):
         raise Refused(MALFORMED_ROW, f"{where} is a JSON {type(values).__name__}; expected an object")
-    return _typed_row(number, cast(dict[str, Any], values), where)
+    return typed_row(number, cast(dict[str, Any], values), where)
 
 
 def _parquet(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
     for number, values in parquet_rows(content, key, lambda header: _check_header(header, key, needed)):
         try:
-            yield _typed_row(number, values, f"row {number} of {key}")
+            yield typed_row(number, values, f"row {number} of {key}")
         except Refused as refused:
             yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
 
@@ -198,7 +198,12 @@ def _check_header(header: list[str], key: str, needed: str | None) -> None:
         raise Refused(MALFORMED_ROW, f"{key} has no column '{needed}'; found {shown(header, 200)}; add or rename it")
 
 
-def _typed_row(number: int, values: Mapping[str, Any], where: str) -> Row:
+def typed_row(number: int, values: Mapping[str, Any], where: str) -> Row:
+    """Return a row of plain values.
+
+    Raises:
+        Refused: a value has no plain form, or a text is none.
+    """
     row = {name: _scalar(value, name, where) for name, value in values.items()}
     for name, value in row.items():
         for text in (name, value):

@@ -1,5 +1,6 @@
 """What manifests say, when it takes effect, and what is refused of them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -373,3 +374,61 @@ def test_a_new_label_spec_should_add_events_and_lose_none(world: World) -> None:
     assert found == [("1", "cat"), ("2", "cat"), ("2", "zebra")]
     world.register("arrival-00001", newer, again=True)
     assert len(world.events()) == 3
+
+
+COCO = {
+    "images": [
+        {
+            "id": 1,
+            "file_name": "a.png",
+            "width": 12,
+            "height": 9,
+            "date_captured": "2024-05-06",
+            "coco_url": "http://x",
+        },
+        {"id": 2, "file_name": "b.png", "width": 12, "height": 9},
+        {"id": 3, "file_name": "c.png"},
+        {"id": 4, "width": 1},
+        {"id": 5, "file_name": "../d.png"},
+        "nonsense",
+    ],
+    "annotations": [
+        {"image_id": 1, "category_id": 7, "bbox": [0, 0, 1, 1]},
+        {"image_id": 1, "category_id": 7},
+        {"image_id": 2, "category_id": 7},
+        {"image_id": 2, "category_id": 8},
+        {"image_id": 3, "category_id": 9},
+        {"image_id": ["x"], "category_id": {}},
+    ],
+    "categories": [{"id": 7, "name": "cat"}, {"id": 8, "name": "dog"}, {"id": 9, "name": "cow"}],
+}
+
+
+def test_coco_should_be_a_manifest_of_its_images(world: World) -> None:
+    for number, key in enumerate(("a.png", "b.png", "c.png")):
+        world.put(key, image(number))
+    world.put("manifest.json", json.dumps(COCO).encode())
+    report = world.land()
+    assert world.attributes("a.png") == {
+        "categories": "cat",
+        "date_captured": "2024-05-06",
+        "height": 9,
+        "objects": 2,
+BROKEN = [b"[1, 2]", b"{", b"{\"images\": {}}", b"[" * 100_000, b"\xff", b"{\"annotations\": []}"]
+
+
+@pytest.mark.parametrize("content", BROKEN)
+    }
+    assert world.attributes("b.png")["categories"] == "cat, dog"
+    assert world.labels() == [("arrival-00001", "a.png", "create", "cat")]
+    assert report.reasons == {"malformed_row": 1, "bad_key": 1, "unknown_label": 1}
+
+
+@pytest.mark.parametrize(
+    "content", [b"[1, 2]", b"{", b'{"images": {}}', b"[" * 100_000, b"\xff", b'{"annotations": []}']
+)
+def test_json_that_is_no_coco_should_be_refused_and_the_rest_go_on(world: World, content: bytes) -> None:
+    world.put("a.png", image(1))
+    world.put("manifest.json", content)
+    report = world.land()
+    assert (report.items, report.quarantined) == (1, 1)
