@@ -53,7 +53,7 @@ def plan_arrivals(
         tables: the wheel's tables.
         sources: the sources by id; what came from others is left as it is.
         now: the present time, UTC; the time of what vanished.
-        settle_seconds: objects modified later than this before `now` wait for a later call.
+        settle_seconds: objects modified less than this before or after `now` wait for a later call.
         max_objects: objects in one arrival at most.
         window_seconds: changes wait until the first of them was seen so long ago, or until `max_objects` are there.
             Without `state` nothing waits.
@@ -147,9 +147,9 @@ class _Look:
         """Sweep the source, or a part of it. One with a queue is swept every `events.sweep_hours`."""
         if self._is_swept(now):
             return
-        sid, settled = self.source.config.id, now - timedelta(seconds=settle_seconds)
+        sid, settle = self.source.config.id, timedelta(seconds=settle_seconds)
         folder = self.state / sid if self.state else None
-        self.sweep = Sweep(self.source, known_objects(tables, sid), count, now=now, settled=settled, folder=folder)
+        self.sweep = Sweep(self.source, known_objects(tables, sid), count, now=now, settle=settle, folder=folder)
         self.sweep.go_on(is_over)
 
     def listen(self, tables: Tables, clock: _Clock, now: datetime) -> None:

@@ -63,7 +63,7 @@ class Sweep:
         known: the inventory of the source, from `known_objects`.
         arrivals: how many arrivals the inventory is made of.
         now: the present time, UTC; the time of what vanished.
-        settled: objects modified later than this are seen, but are no changes yet.
+        settle: objects modified within this time of `now`, before or after, are seen, but are no changes yet.
         folder: where a place is kept; without it, nowhere.
     """
 
@@ -74,11 +74,11 @@ class Sweep:
         arrivals: int,
         *,
         now: datetime,
-        settled: datetime,
+        settle: timedelta,
         folder: Path | None = None,
     ):
         self._source, self._known, self._arrivals = source, known, arrivals
-        self._now, self._settled, self._folder = now, settled, folder
+        self._now, self._settle, self._folder = now, settle, folder
         self.complete = False
         self._gone = empty_changes()
         self._begin(self._resumed())
@@ -161,7 +161,8 @@ class Sweep:
         self._portion.seen.append(listed.select("key"))
         changed = differing(listed.with_columns(as_of=pl.lit(self._arrivals, pl.Int64)), self._known)
         changed = sampled(self._source.config, changed, self._known)
-        young = changed["modified_at"] > self._settled
+        first, last = self._now - self._settle, self._now + self._settle  # a clock far ahead is no reason to wait
+        young = (changed["modified_at"] > first) & (changed["modified_at"] < last)
         self._place = replace(self._place, young=self._place.young + int(young.sum()))
         self._pending = pl.concat([self._pending, changed.filter(~young)])
 

@@ -1,5 +1,6 @@
 """Sweeps in portions: they go on where they stopped, and end like one look at everything."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
@@ -241,4 +242,11 @@ def test_young_objects_of_a_long_sweep_wait(world: World, state: Path) -> None:
     tick_to_the_end(world, state, **options)
     assert len(active(world)) == 8
     tick_to_the_end(world, state, **options | {"settle_seconds": 0})
+    assert len(active(world)) == 9
+
+
+def test_a_clock_far_ahead_is_no_reason_to_wait(world: World, state: Path) -> None:
+    far = (NOW + timedelta(days=400)).timestamp()
+    os.utime(world.store.root / "0.bin", (far, far))  # type: ignore[attr-defined]
+    tick_to_the_end(world, state, settle_seconds=60)
     assert len(active(world)) == 9
