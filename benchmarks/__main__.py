@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import decode, neighbors
+from benchmarks import decode, neighbors, sweep
 from benchmarks.registry import Benchmark, measure, summary
 
-BENCHMARKS: dict[str, Benchmark] = {one.BENCHMARK.name: one.BENCHMARK for one in (decode, neighbors)}
+BENCHMARKS: dict[str, Benchmark] = {one.BENCHMARK.name: one.BENCHMARK for one in (decode, neighbors, sweep)}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -10,11 +10,13 @@ from typer.testing import CliRunner
 
 from benchmarks.__main__ import BENCHMARKS, app, sizes_of
 from benchmarks.registry import Benchmark, summary
+from benchmarks.sweep import sweep_generated
 from tests.checkout import ROOT
 
 SMALL = {
     "decode": ["repeats=1", "pictures=1", "large=1000", "size=64"],
     "neighbors": ["n=2000", "dim=16", "k=5", "centers=20", "repeats=1"],
+    "sweep": ["keys=4000", "stored=50", "latency_ms=0"],
 }
 
 
@@ -46,6 +48,15 @@ def test_a_quick_run_takes_its_own_sizes_and_says_what_it_cut() -> None:
     cut = replace(one, quick_gates=False)
     assert summary(cut, [{"n": 2}], quick=True) == {"name": "one", "n": 2, "gate": False}
     assert summary(cut, [{"n": 9}], quick=False) == {"name": "one", "n": 9}
+
+
+def test_a_sweep_in_many_ticks_takes_in_every_key_once() -> None:
+    rows = sweep_generated(keys=12_000, latency_ms=0, tick_seconds=0)
+    assert [(row["phase"], row["ticks"], row["objects"]) for row in rows] == [
+        ("first", 12, 12_000),
+        ("unchanged", 12, 12_000),
+        ("changed", 12, 12_120),
+    ]
 
 
 def test_the_graph_of_the_inverted_file_is_nearly_the_exact_one() -> None:
