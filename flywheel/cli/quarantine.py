@@ -10,6 +10,7 @@ from flywheel.cli.common import (
     ConfigOption,
     JsonOption,
     emit_json,
+    hold_wheel,
     open_wheel,
     say,
     show_table,
@@ -103,19 +104,19 @@ def retry(
     from datetime import UTC, datetime
 
     from flywheel.objects import open_sources
-    from flywheel.raw import of_targets, one_planner, plan_retry, register_arrival, standing_refusals, unregistered
+    from flywheel.raw import of_targets, plan_retry, register_arrival, standing_refusals, unregistered
 
     wheel = open_wheel(config)
     tables, sources, spec = wheel.tables, open_sources(wheel.config), wheel.config.label_spec
-    with one_planner(wheel.config.cache):
+    report = None
+    with hold_wheel(wheel.config):
         refused = standing_refusals(tables, reason=reason, source=source, arrival=arrival)
         refused = of_targets(refused, targets) if targets else refused
         found = plan_retry(tables, sources, spec, refused, now=datetime.now(UTC))
-    waits_for = unregistered(tables, found.arrival) if found.arrival else []
-    report = None
-    if found.arrival and not waits_for:
-        share = wheel.config.budget.evaluation_share
-        report = register_arrival(tables, sources, spec, found.arrival, evaluation_share=share)
+        waits_for = unregistered(tables, found.arrival) if found.arrival else []
+        if found.arrival and not waits_for:
+            share = wheel.config.budget.evaluation_share
+            report = register_arrival(tables, sources, spec, found.arrival, evaluation_share=share)
     told = {"looked_at": found.looked_at, "arrival": found.arrival, "objects": found.objects, "waits_for": waits_for}
     if as_json:
         return emit_json(told | {"items": report and report.items, "refused": report and report.quarantined})

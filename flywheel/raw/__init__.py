@@ -26,7 +26,6 @@ from flywheel.raw.expectations import load_suites as load_suites
 from flywheel.raw.expectations import read_validations as read_validations
 from flywheel.raw.expectations import validate_arrival as validate_arrival
 from flywheel.raw.expectations import write_data_docs as write_data_docs
-from flywheel.raw.lock import one_planner as one_planner
 from flywheel.raw.patterns import is_manifest as is_manifest
 from flywheel.raw.planning import plan_arrivals as plan_arrivals
 from flywheel.raw.planning import sweeps_under_way as sweeps_under_way

@@ -16,6 +16,7 @@ import yaml
 
 from flywheel import __version__
 from flywheel.config import load_config, parse_config
+from flywheel.raw.reasons import CATALOGUE
 from flywheel.records import PARTITION, SCHEMAS
 from tests.checkout import ROOT
 
@@ -117,6 +118,16 @@ def test_the_architecture_page_names_every_table_and_its_partition() -> None:
     documented = {table: row[3].split()[0] for row in rows if len(row) == 5 for table in re.findall(r"`(\w+)`", row[1])}
     expected = {table: PARTITION.get(table, "whole") for table in SCHEMAS}
     assert {table: documented.get(table) for table in SCHEMAS} == expected
+
+
+def test_the_page_about_refusals_explains_every_code_as_the_catalogue_does() -> None:
+    lines = (ROOT / "docs" / "why-was-my-file-refused.md").read_text("utf-8").splitlines()
+    expected = [
+        f"| `{reason.code}` | {reason.meaning} | {'; '.join(reason.causes)} | {reason.next_step} |"
+        for reason in CATALOGUE.values()
+    ]
+    first = lines.index("| code | meaning | usual causes | next step |") + 2
+    assert lines[first : first + len(expected) + 1] == [*expected, ""]
 
 
 def test_the_pages_name_every_asset_and_every_sensor() -> None:
