@@ -115,11 +115,56 @@ def test_what_an_image_is_should_be_read_off_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "TIFF"])
-def test_damaged_images_should_be_undecodable(form: str) -> None:
+def test_damaged_images_should_be_undecodable_or_truncated(form: str) -> None:
     whole = image(1, form, size=(90, 80))
     assert one(whole, "a.png").modality == "image"
     for broken in (whole[: len(whole) // 2], whole[:20], b"\0" * 500, b"not an image"):
-        assert refusal(broken, "a.png").reason == "undecodable"
+        assert refusal(broken, "a.png").reason in ("undecodable", "truncated")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_an_image_that_breaks_off_should_be_called_so(form: str) -> None:
+    whole = image(1, form, size=(90, 80))
+    assert refusal(whole[: len(whole) // 2], "a.png").reason == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "kind"),
+    [
+        (b"%PDF-1.7 ...", "a.png", "a PDF document"),
+        (b"<!DOCTYPE html><p>404", "a.jpg", "an HTML page"),
+        (b"PK\x03\x04zip", "a.jpg", "a ZIP archive"),
+        (b"\x1f\x8bgzip", "a.txt", "gzip-compressed"),
+        (image(1), "a.txt", "a PNG image"),
+    ],
+)
+def test_what_is_of_another_kind_should_be_named(content: bytes, key: str, kind: str) -> None:
+    found = refusal(content, key)
+    assert found.reason == "content_mismatch" and kind in found.message
+
+
+@pytest.mark.parametrize("text", [b"BMW and Audi", b"<html> is a tag", b"PAR1 is a word"])
+def test_a_text_that_only_begins_like_another_kind_should_stay_a_text(text: bytes) -> None:
+    assert one(text, "a.txt").modality == "text"
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB"])
+def test_other_color_spaces_should_be_read_as_rgb(mode: str) -> None:
+    form = "JPEG" if mode == "CMYK" else "TIFF"
+    assert one(saved(noise(mode), form), "a.tif").modality == "image"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (50, 1)])
+def test_an_image_with_nothing_to_see_should_be_refused(size: tuple[int, int]) -> None:
+    assert refusal(image(size=size), "a.png").reason == "too_few_pixels"
+
+
+def test_a_color_profile_that_unpacks_without_end_should_be_refused() -> None:
+    profile = b"profile\0\0" + zlib.compress(b"\0" * (200 << 20), 9)
+    whole = image(1)
+    chunk = struct.pack(">I", len(profile)) + b"iCCP" + profile
+    chunk += struct.pack(">I", zlib.crc32(b"iCCP" + profile))
+    assert decode(whole[:33] + chunk + whole[33:], "a.png", **LIMITS)[0] != one(whole, "a.png")
 
 
 def test_the_reason_should_read_the_same_every_time() -> None:
@@ -129,7 +174,7 @@ def test_the_reason_should_read_the_same_every_time() -> None:
 
 def test_formats_nobody_asked_for_should_not_be_parsed() -> None:
     for form in ("BMP", "PPM", "ICO", "PDF"):
-        assert refusal(saved(noise(), form), "a.png").reason == "undecodable"
+        assert refusal(saved(noise(), form), "a.png").reason in ("undecodable", "content_mismatch")
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -9,13 +9,24 @@ import io
 import re
 from collections.abc import Iterator
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from flywheel.identity import content_id
 from flywheel.raw.datum import Datum
 from flywheel.raw.exif import read_exif
+from flywheel.raw.kinds import kind_of
 from flywheel.raw.opened import Opened
-from flywheel.raw.reasons import TOO_MANY_PIXELS, UNDECODABLE, Refusal, Refused, shown
+from flywheel.raw.reasons import (
+    CONTENT_MISMATCH,
+    DECOMPRESSION_BOMB,
+    TOO_FEW_PIXELS,
+    TOO_MANY_PIXELS,
+    TRUNCATED,
+    UNDECODABLE,
+    Refusal,
+    Refused,
+    shown,
+)
 
 IMAGE_DECODER = "image-1"
 
@@ -25,6 +36,7 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif")
 for _format in ("Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP"):  # each registers itself, before threads ask for it
     importlib.import_module(f"PIL.{_format}ImagePlugin")
 
+_OUR_FORMATS = ("JPEG image", "PNG image", "WebP image", "TIFF image", "GIF image")
 _DEEP = ("I", "F")  # gray with more than 8 bits keeps its depth
 
 
@@ -55,16 +67,17 @@ def canonical_image(content: bytes, key: str, *, max_pixels: int) -> Image.Image
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise Refused(TOO_MANY_PIXELS, _too_many(key, f"{image.width} x {image.height} pixels", max_pixels))
+            if min(image.size) < 2:
+                raise Refused(
+                    TOO_FEW_PIXELS, f"{key} has {image.width} x {image.height} pixels; there is nothing to see"
+                )
             return _canonical(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
         raise Refused(TOO_MANY_PIXELS, _too_many(key, str(bomb), max_pixels)) from None
     except (Refused, MemoryError):
         raise
     except Exception as error:  # on damaged files parsers raise whatever they stumble over
-        raise Refused(
-            UNDECODABLE,
-            f"{key} is no readable {', '.join(FORMATS)} image ({_told(error)}); upload it again or convert it",
-        ) from None
+        raise _refused(error, content, key) from None
 
 
 def _canonical(image: Image.Image) -> Image.Image:
@@ -75,6 +88,21 @@ def _canonical(image: Image.Image) -> Image.Image:
     image = image.convert("RGBA")
     opaque = image.getchannel("A").getextrema() == (255, 255)
     return image.convert("RGB") if opaque else image
+
+
+def _refused(error: Exception, content: bytes, key: str) -> Refused:
+    """Say what is wrong with a file that Pillow could not read."""
+    words, kind = str(error), kind_of(content)
+    if isinstance(error, UnidentifiedImageError) and kind and not kind.endswith(_OUR_FORMATS):
+        return Refused(CONTENT_MISMATCH, f"{key} is {kind}, not a {', '.join(FORMATS)} image; rename or convert it")
+    if "truncated" in words.lower() or "unexpected end" in words.lower():
+        return Refused(TRUNCATED, f"{key} ends before its picture does ({_told(error)}); upload the whole file again")
+    if "decompressed data too large" in words.lower():
+        return Refused(
+            DECOMPRESSION_BOMB, f"{key} holds data that unpack to far more than a picture's; nothing is read"
+        )
+    problem = f"{key} is no readable {', '.join(FORMATS)} image ({_told(error)}); upload it again or convert it"
+    return Refused(UNDECODABLE, problem)
 
 
 def _too_many(key: str, found: str, max_pixels: int) -> str:

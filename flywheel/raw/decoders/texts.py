@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from flywheel.identity import content_id
 from flywheel.raw.datum import Datum, Said, what_is_said
+from flywheel.raw.kinds import kind_of
 from flywheel.raw.opened import Opened
-from flywheel.raw.reasons import BAD_ENCODING, EMPTY, MALFORMED_ROW, TOO_LARGE, Refusal, Refused
+from flywheel.raw.reasons import BAD_ENCODING, CONTENT_MISMATCH, EMPTY, MALFORMED_ROW, TOO_LARGE, Refusal, Refused
 from flywheel.raw.rows import Row, as_text, decode_utf8, text_problem
 
 TEXT_DECODER = "text-1"
@@ -18,7 +19,15 @@ TEXT_ENDINGS = (".txt",)
 
 def decode_text(opened: Opened, contents: bool) -> Iterator[Datum | Refusal]:
     """Decode a file that is one text; see `flywheel.raw.decoders.Decoder`."""
-    text = canonical_text(decode_utf8(opened.content(), opened.key), opened.key)
+    content = opened.content()
+    try:
+        text = canonical_text(decode_utf8(content, opened.key), opened.key)
+    except Refused as refused:
+        kind = kind_of(content) if refused.refusal.reason == BAD_ENCODING else None
+        if kind is None:
+            raise
+        message = f"{opened.key} is {kind}, not a text; give it the ending of what it is"
+        raise Refused(CONTENT_MISMATCH, message) from None
     yield _text_datum("", text, None, contents)
 
 
