@@ -14,7 +14,7 @@ from assets.raw import raw_data
 from flywheel.config import WheelConfig
 from flywheel.identity import digest_of_ids
 from flywheel.objects import Source
-from flywheel.raw import arrival_number, sweeps_under_way
+from flywheel.raw import arrival_number, sweeps_under_way, waiting_since
 from flywheel.tables import Tables
 from sensors.common import default_status, missing_partitions, pace
 
@@ -65,7 +65,10 @@ def run_key(tables: Tables, arrival: str) -> str:
 
 def _seen(wheel: WheelConfig, sources: dict[str, Source]) -> str:
     """Say what was looked at without finding an arrival."""
-    under_way = sweeps_under_way(sweeps_folder(wheel), sorted(sources))
+    state = sweeps_folder(wheel)
+    under_way = sweeps_under_way(state, sorted(sources))
     if under_way:
         return "still listing " + ", ".join(f"'{source}' ({keys:,} keys)" for source, keys in under_way.items())
+    if since := waiting_since(state):
+        return f"changes since {since:%H:%M:%S} wait for others to join them (triggers.window_seconds)"
     return "nothing new in " + ", ".join(f"'{source}'" for source in sorted(sources))

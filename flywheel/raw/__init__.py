@@ -29,6 +29,7 @@ from flywheel.raw.expectations import write_data_docs as write_data_docs
 from flywheel.raw.patterns import is_manifest as is_manifest
 from flywheel.raw.planning import plan_arrivals as plan_arrivals
 from flywheel.raw.planning import sweeps_under_way as sweeps_under_way
+from flywheel.raw.planning import waiting_since as waiting_since
 from flywheel.raw.quarantine import Explanation as Explanation
 from flywheel.raw.quarantine import count_reasons as count_reasons
 from flywheel.raw.quarantine import explain_object as explain_object

@@ -23,6 +23,8 @@ from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
 
+WAITING = ".waiting.time"  # no source's id begins with a dot
+
 # whole: whether all changes of its kind are there, not those of a part of a sweep; describes: is it a manifest?
 CHANGES = {"source": pl.String(), **CHANGED, "whole": pl.Boolean(), "describes": pl.Boolean()}
 
@@ -68,7 +70,7 @@ def plan_arrivals(
     """
     count = count_arrivals(tables)
     clock = _Clock(tick_seconds, sum(2 if source.events else 1 for source in sources.values()))
-    window = _Window(state / ".waiting.time" if state else None, timedelta(seconds=window_seconds), now)
+    window = _Window(state / WAITING if state else None, timedelta(seconds=window_seconds), now)
     looks = {sid: _Look(sources[sid], state) for sid in sorted(sources)}
     for look in looks.values():
         look.sweep_if_due(tables, clock.next_share(), count, now, settle_seconds)
@@ -91,6 +93,11 @@ def sweeps_under_way(state: Path, sources: Sequence[str]) -> dict[str, int]:
     """Return the sources whose sweep is not complete yet, with the number of keys it has seen."""
     places = {sid: read_place(state / sid) for sid in sources}
     return {sid: place.keys for sid, place in places.items() if place}
+
+
+def waiting_since(state: Path) -> datetime | None:
+    """Return since when changes have been waiting for others to join them; None where none are."""
+    return _read_time(state / WAITING)
 
 
 class _Clock:

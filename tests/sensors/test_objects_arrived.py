@@ -1,11 +1,13 @@
 """Objects that land become arrivals, once, whatever is killed in between."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from filelock import FileLock
 
+from assets.planning import sweeps_folder
 from flywheel.errors import ConfigError
 from sensors import objects_arrived
 from tests.assets.tiny_wheel import TinyWheel, build_wheel
@@ -83,4 +85,22 @@ def test_one_process_plans_at_a_time(wheel: TinyWheel, tick: Tick, monkeypatch: 
     with FileLock(wheel.config.cache / "arrivals.lock"), pytest.raises(ConfigError, match="still comparing"):
         tick(objects_arrived, wheel)
     assert wheel.tables.read("objects").is_empty()
+    assert requested(tick(objects_arrived, wheel)) == ["arrival-00001"]
+
+
+def test_a_long_listing_is_gone_on_with_in_the_next_look(tmp_path: Path, tick: Tick) -> None:
+    wheel = build_wheel(tmp_path / "long", triggers={"tick_seconds": 0})
+    for number in range(1001):
+        (wheel.folder / "photos" / f"{number}.txt").touch()
+    assert reason(tick(objects_arrived, wheel)) == "still listing 'photos' (1,000 keys); 0 arrivals so far"
+    assert requested(tick(objects_arrived, wheel)) == ["arrival-00001"]
+    assert wheel.tables.read("objects").height == 1001
+
+
+def test_changes_wait_for_their_window(tmp_path: Path, tick: Tick) -> None:
+    wheel = build_wheel(tmp_path / "window", triggers={"window_seconds": 3600})
+    wheel.add(0, 3)
+    assert "wait for others to join them" in (reason(tick(objects_arrived, wheel)) or "")
+    long_ago = datetime.now(UTC) - timedelta(hours=2)
+    (sweeps_folder(wheel.config) / ".waiting.time").write_text(long_ago.isoformat())
     assert requested(tick(objects_arrived, wheel)) == ["arrival-00001"]
