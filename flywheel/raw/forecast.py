@@ -106,11 +106,10 @@ def forecast_arrivals(
     if sample < 1:
         raise ConfigError(f"a sample needs at least 1 object, found {sample}")
     arrivals, erased = count_arrivals(tables), read_erased(tables)
-    settled = now - timedelta(seconds=settle_seconds)
     forecasts: list[SourceForecast] = []
     for sid in sorted(sources):
         known, started = known_objects(tables, sid), time.monotonic()
-        sweep = Sweep(sources[sid], known, arrivals, now=now, settled=settled)
+        sweep = Sweep(sources[sid], known, arrivals, now=now, settle=timedelta(seconds=settle_seconds))
         sweep.go_on(lambda: False)
         listing = time.monotonic() - started
         rows = _without(erased, sid, sweep.changes())
