@@ -15,6 +15,7 @@ import polars as pl
 
 from flywheel.errors import DataError
 from flywheel.raw.arrivals import NUMBER
+from flywheel.raw.erased import PLACEHOLDER, read_erased
 from flywheel.tables import Tables
 
 Row = dict[str, Any]
@@ -116,7 +117,13 @@ def _split(target: str, items: pl.DataFrame) -> tuple[str, str]:
 
 def _unknown(tables: Tables, target: str, source: str | None) -> DataError:
     scope = [pl.col("source") == source] if source else []
-    keys = tables.scan("objects").filter(*scope).select(pl.col("key").unique()).collect()["key"]
+    objects = tables.scan("objects").filter(*scope).select("source", "key").unique().collect()
+    erased, (key, _, part) = read_erased(tables), target.rpartition("#")
+    if any(erased.has_datum(name, target, "") or erased.has_datum(name, key, part) for name in set(objects["source"])):
+        return DataError(
+            f"'{target}' was erased for good; the proof is among the wheel's files, in erasures/", (target,)
+        )
+    keys = objects["key"].filter(~objects["key"].str.contains(PLACEHOLDER)).unique()
     name = target.rpartition("/")[2]
     likely = keys.filter(keys.str.ends_with(name) | keys.str.contains(name, literal=True))
     near = difflib.get_close_matches(target, likely.head(COMPARED).to_list(), NEAR, 0.0)

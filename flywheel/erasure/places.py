@@ -2,6 +2,7 @@
 
 import html
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from flywheel.erasure.plan import Plan
 
 REPORTS = "reports/"  # whatever lies there is made anew by `flywheel report`
+MEANINGFUL = 5  # digits of a number that is looked for in files
 KEPT = ("models/", "erasures/")
 
 
 def forget_vectors(index: VectorIndex, item_ids: Sequence[str]) -> int:
     """Remove points from an index, and from the disk of an embedded one; return how many it held."""
     with index as opened:
-        if isinstance(opened, EdgeIndex) and not opened.exists:
+        if not opened.exists:
             return 0
         held = len(opened.scroll().keys() & set(item_ids))
         opened.delete(item_ids)
@@ -97,9 +99,15 @@ def _without_tasks(place: Path, job: str, items: Sequence[str]) -> int:
 
 
 def _names(content: bytes, plan: "Plan") -> bool:
+    """Whether a file names what is erased; a number of a few digits would be found anywhere, and is not looked for."""
     texts = {key for _, key in plan.objects} | {*plan.items, *plan.contents}
     shown = {form.encode() for text in texts for form in (text, html.escape(text), json.dumps(text)[1:-1])}
-    return any(form in content for form in shown)
+    if any(form in content for form in shown):
+        return True
+    subject = plan.subject or ""
+    if len(subject) < MEANINGFUL and (subject.isdigit() or not subject):
+        return False
+    return re.search(rb"(?<!\w)" + re.escape(subject.encode()) + rb"(?!\w)", content) is not None
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -144,6 +144,8 @@ def _path(erasure_id: str) -> str:
 def _of_subject(tables: Tables, subject: str, source: str | None) -> Found:
     scope = [pl.col("source") == source] if source else []
     items = tables.scan("items").filter(*scope, pl.col("subject_id") == subject).collect()
+    if items.is_empty() and read_erased(tables).has_datum(source or "", "", "", subject):
+        raise DataError(f"subject '{subject}' was erased for good; the proof is among the wheel's files, in erasures/")
     if items.is_empty():
         where = f"source '{source}'" if source else "any source"
         raise DataError(f"no item of a subject '{subject}' was ever seen in {where}; give the id as the data has it")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from flywheel.raw.erased import OBJECT, name_digest
+from flywheel.raw.erased import placeholder
 from flywheel.records import PARTITION, SCHEMAS, TEXTS
 from flywheel.tables import Tables
 
@@ -62,7 +62,8 @@ def remove_rows(tables: Tables, table: str, plan: "Plan") -> None:
     parts = tables.scan(table).filter(going | changing).select(pl.col(column).unique()).collect()
     for value in parts[column].sort().to_list():
         rows = tables.read(table, None, **{column: value})
-        left = _without_ids(table, rows.filter(~going), plan)
+        left = rows.filter(~going & ~changing)
+        left = pl.concat([left, _without_ids(table, rows.filter(~going & changing), plan)])
         if table == "objects":
             left = pl.concat([left, _placeholders(rows.filter(going), plan)])
         tables.rewrite(table, left, **{column: value})
@@ -96,7 +97,7 @@ def mentions(rows: pl.DataFrame, plan: "Plan") -> pl.DataFrame:
 
 def _placeholders(rows: pl.DataFrame, plan: "Plan") -> pl.DataFrame:
     """Return rows of objects that tell nothing but that something was there: arrivals are counted by their rows."""
-    keys = [f"erased-{name_digest(plan.salt, OBJECT, *name)}" for name in rows.select("source", "key").iter_rows()]
+    keys = [placeholder(plan.salt, *name) for name in rows.select("source", "key").iter_rows()]
     return rows.with_columns(
         key=pl.Series(keys, dtype=pl.String),
         version=pl.lit(""),

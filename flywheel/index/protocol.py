@@ -59,6 +59,11 @@ class VectorIndex(Protocol):
 
     def __exit__(self, *exc: object) -> None: ...
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever stored here. Asked inside the context."""
+        ...
+
     def ensure(self, spaces: Sequence[Space], filter_fields: Mapping[str, str]) -> None:
         """Create the index, or check that it has these spaces; `filter_fields` maps a field to keyword|float|bool.
 

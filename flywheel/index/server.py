@@ -149,6 +149,12 @@ class ServerIndex:
         hits = [(str(hit.value), hit.count) for hit in response.hits]
         return dict(sorted(hits, key=lambda hit: (-hit[1], hit[0])))
 
+    @property
+    def exists(self) -> bool:
+        """Whether the collection is there; the server has to be connected (inside its context)."""
+        with self._engine("look for the collection") as client:
+            return client.collection_exists(self._collection)
+
     def scroll(self) -> dict[str, Mapping[str, object]]:
         """Return every point's payload by item id."""
         self._known()

@@ -14,6 +14,7 @@ import polars as pl
 from flywheel.identity import digest
 from flywheel.tables import Tables
 
+PLACEHOLDER = "^erased-[0-9a-f]{32}$"  # keys that stand for erased ones
 OBJECT, PART, SUBJECT = "object", "part", "subject"
 
 
@@ -61,6 +62,11 @@ def read_erased(tables: Tables) -> Erased:
 def is_erased(tables: Tables, source: str, key: str, part: str = "", subject: str = "") -> bool:
     """Return whether one object, row or subject was erased; for many, ask `read_erased` once."""
     return read_erased(tables).has_datum(source, key, part, subject)
+
+
+def placeholder(salt: str, source: str, key: str) -> str:
+    """Return the key that stands in `objects` where an erased object stood: arrivals are counted by their rows."""
+    return f"erased-{name_digest(salt, OBJECT, source, key)}"
 
 
 def new_salt() -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from qdrant_client import QdrantClient
 
+from flywheel.erasure.places import forget_vectors
 from flywheel.errors import DataError, FlywheelError, IndexMismatch
 from flywheel.identity import digest
 from flywheel.index import Condition, EdgeIndex, Points, Space, VectorIndex
@@ -222,6 +223,32 @@ def test_delete_should_remove_only_what_is_named(filled: VectorIndex) -> None:
     filled.delete([])
     assert filled.count() == 2 * N - 5
     assert set(filled.scroll()) == set(ids("image")[5:] + ids("text"))
+
+
+def test_an_index_should_tell_whether_anything_was_ever_stored(index: VectorIndex) -> None:
+    assert not index.exists
+    fill(index)
+    assert index.exists
+
+
+def test_erased_points_should_be_gone_and_the_others_searched_as_before(request: pytest.FixtureRequest) -> None:
+    filled: VectorIndex = fill(request.getfixturevalue("index"))
+    gone, query = ids("image")[:5], [1.0] * IMAGE.dim
+    before = [hit for hit in filled.query(IMAGE.name, query, limit=500) if hit.item_id not in gone]
+
+    class Entered:
+        def __enter__(self) -> VectorIndex:
+            return filled
+
+        def __exit__(self, *exc: object) -> None:
+            pass
+
+    assert forget_vectors(Entered(), [*gone, digest("unknown")]) == 5  # pyright: ignore
+    assert set(filled.scroll()) == set(ids("image")[5:] + ids("text"))
+    after = filled.query(IMAGE.name, query, limit=500)
+    assert {hit.item_id: hit.payload for hit in after} == {hit.item_id: hit.payload for hit in before}
+    assert [hit.score for hit in after] == pytest.approx([hit.score for hit in before], abs=1e-6)
+    assert sum(filled.facet("modality").values()) == 2 * N - 5
 
 
 def test_more_points_than_a_batch_and_a_page_should_all_stand(index: VectorIndex) -> None:

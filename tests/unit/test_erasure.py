@@ -287,6 +287,8 @@ def test_everything_of_a_subject_should_go(local: World) -> None:
     refused = current_quarantine(local.tables).filter(pl.col("key") == "hers.csv")
     assert refused["reason"].to_list() == ["erased"]
     assert "anna" not in refused["message"].item()
+    with pytest.raises(DataError, match="subject 'anna' was erased for good"):
+        local.prepare("anna", subject=True)
 
 
 def test_a_content_that_another_item_has_should_stay(local: World) -> None:
@@ -433,7 +435,9 @@ def test_the_command_should_list_ask_and_tell_where_the_proof_lies(local: World,
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["verified"] and Path(told["proof"]).read_text().startswith(f"# Erasure {told['erasure_id']}")
-    assert CliRunner().invoke(app, [*arguments, "--yes"]).exit_code == 3
+    again = CliRunner().invoke(app, [*arguments, "--yes"])
+    assert again.exit_code == 3
+    assert "was erased for good" in again.stderr
 
 
 def test_two_erasures_should_share_the_salt_and_leave_each_others_digests(local: World) -> None:

@@ -220,3 +220,21 @@ def test_names_of_vectors_should_be_safe_and_distinct() -> None:
 def test_fields_should_survive_the_way_to_the_engine_and_back(field: str) -> None:
     assert field_of(payload_key(field)) == field
     assert field_path(field).strip('"') == payload_key(field)
+
+
+def test_a_rebuilt_index_should_hold_no_byte_of_what_was_deleted(tmp_path: Path) -> None:
+    secret, other = digest("secret"), digest("other")
+    vectors = np.array([[0.5, 0.5, 0.5, 0.5], [0.1, 0.7, 0.1, 0.7]], np.float32)
+    with EdgeIndex(tmp_path) as index:
+        index.ensure([WORDS], {"name": "keyword"})
+        index.upsert(Points([secret, other], {"words": vectors}, [{"name": "told-to-nobody"}, {"name": "known"}]))
+        index.delete([secret])
+        index.rebuild()
+        assert set(index.scroll()) == {other}
+    held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"known" in held
+    assert b"told-to-nobody" not in held
+    with EdgeIndex(tmp_path) as index:
+        [hit] = index.query("words", vectors[1].tolist())
+        assert (hit.item_id, hit.payload["name"]) == (other, "known")
+        assert index.facet("name") == {"known": 1}
