@@ -231,8 +231,7 @@ def test_an_index_should_tell_whether_anything_was_ever_stored(index: VectorInde
     assert index.exists
 
 
-def test_erased_points_should_be_gone_and_the_others_searched_as_before(request: pytest.FixtureRequest) -> None:
-    filled: VectorIndex = fill(request.getfixturevalue("index"))
+def test_erased_points_should_be_gone_and_the_others_searched_as_before(filled: VectorIndex) -> None:
     gone, query = ids("image")[:5], [1.0] * IMAGE.dim
     before = [hit for hit in filled.query(IMAGE.name, query, limit=500) if hit.item_id not in gone]
 
