@@ -119,15 +119,20 @@ def _reported_turn(tables: "Tables", turn: int | None) -> int:
     return reported[-1]
 
 
-def report(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Write the HTML report of the wheel's turns, and say where it lies."""
+def report(
+    data: Annotated[bool, typer.Option("--data", help="The page about data: what came in, what was refused.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+) -> None:
+    """Write the HTML report of the wheel's turns, or of its data, and say where it lies."""
     from flywheel.config import load_config
     from flywheel.objects import open_files, open_sources, open_tables
-    from flywheel.report import write_report
+    from flywheel.report import write_data_page, write_report
 
     wheel = load_config(config)
-    title = f"The wheel '{wheel.name}'"
-    say(write_report(open_tables(wheel), open_sources(wheel), open_files(wheel), wheel, title=title))
+    opened = (open_tables(wheel), open_sources(wheel), open_files(wheel), wheel)
+    if data:
+        return say(write_data_page(*opened, title=f"The data of '{wheel.name}'"))
+    say(write_report(*opened, title=f"The wheel '{wheel.name}'"))
 
 
 def _show_status(found: "Status") -> None:

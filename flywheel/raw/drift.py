@@ -214,18 +214,22 @@ def _categories(name: str, old: pl.Series, new: pl.Series) -> list[Change]:
     changes: list[Change] = []
     if added := [value for value in now if value not in before]:
         many = f"{sum(now[value] for value in added):,} of {new.len():,} rows"
-        changes.append(Change(name, "new values", f"{len(before)} values", _list(added), many))
+        changes.append(Change(name, "new values", _many(before), _list(added), many))
     gone = [value for value in before if value not in now and _surely(before[value] / old.len(), new.len())]
     if gone:
         share = sum(before[value] for value in gone) / old.len()
         told = f"{share:.1%} of the rows before"
-        changes.append(Change(name, "vanished values", _list(gone), f"{len(now)} values", told))
+        changes.append(Change(name, "vanished values", _list(gone), _many(now), told))
     known = [*before, *added[:MOST_CATEGORIES]]
     index, chance = stability_index(*(np.array([side.get(value, 0) for value in known]) for side in (before, now)))
     if index >= SHIFTED and chance < SURE and not added and not gone:
         told = f"stability index {index:.2f}, at least {SHIFTED} is a shift"
         changes.append(Change(name, "shifted", _largest(before), _largest(now), told))
     return changes
+
+
+def _many(counts: dict[str, int]) -> str:
+    return f"{len(counts)} value{'' if len(counts) == 1 else 's'}"
 
 
 def _surely(share: float, rows: int) -> bool:

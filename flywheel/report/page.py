@@ -62,6 +62,7 @@ def write_report(
     ]
     items = current_items(tables)
     content = render(
+        "report.html",
         title=title,
         notes=list(notes),
         name=config.name,
@@ -80,8 +81,8 @@ def write_report(
     return files.address(PATH)
 
 
-def render(**facts: object) -> str:
-    """Return the page as HTML."""
+def render(template: str, **facts: object) -> str:
+    """Return a page as HTML."""
     environment = Environment(
         loader=PackageLoader("flywheel.report", "templates"),
         autoescape=True,
@@ -91,7 +92,7 @@ def render(**facts: object) -> str:
     )
     filters: dict[str, Any] = {"percent": percent, "points": points, "span": span, "money": money, "spread": spread}
     cast(Any, environment).filters.update(filters)
-    return environment.get_template("report.html").render(**facts)
+    return environment.get_template(template).render(**facts)
 
 
 def percent(share: float | None) -> str:

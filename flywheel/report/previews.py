@@ -52,10 +52,10 @@ def data_uri(content: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def snippet(text: str) -> str:
-    """Return the beginning of a text on one line, without control characters."""
-    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text[: 20 * SNIPPET]).split())
-    return plain if len(plain) <= SNIPPET else plain[:SNIPPET].rstrip() + "…"
+def snippet(text: str, most: int = SNIPPET) -> str:
+    """Return the beginning of a text on one line, without control characters; at most `most` of its characters."""
+    plain = " ".join("".join(sign if sign.isprintable() else " " for sign in text[: 20 * most]).split())
+    return plain if len(plain) <= most else plain[:most].rstrip() + "…"
 
 
 def _picture(content_id: str, data: bytes) -> str:

@@ -108,7 +108,7 @@ def test_an_arrival_should_be_compared_with_what_its_source_brought_before(tmp_p
         ("country", "new values"),
         ("country", "vanished values"),
     }
-    assert "| photos | text | country | new values | 1 values | cz | 40 of 40 rows |" in third.markdown
+    assert "| photos | text | country | new values | 1 value | cz | 40 of 40 rows |" in third.markdown
 
 
 def test_only_the_latest_arrivals_should_be_compared_with(tmp_path: Path) -> None:
