@@ -229,6 +229,7 @@ class TriggersConfig(Section):
     """What starts a turn by itself."""
 
     new_items: int = Field(default=500, ge=1, description="new items since the last turn")
+    drift: Share = Field(default=0.3, description="how far new items lie elsewhere (total variation) to start a turn")
     metric_drop: Share = Field(default=0.02, description="fall of a metric that starts a turn")
     metric_recovered: Share = Field(default=0.01, description="fall below which a fired metric is armed again")
     max_turns_per_day: int = Field(default=4, ge=1, description="turns that start by themselves in a day at most")

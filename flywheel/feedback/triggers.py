@@ -12,6 +12,7 @@ import polars as pl
 
 from flywheel.config import WheelConfig
 from flywheel.errors import VersionErased
+from flywheel.feedback.drift import SURE, find_drift
 from flywheel.feedback.falls import Fall, falls_since
 from flywheel.feedback.waiting import Waiting, open_turns, waiting_for
 from flywheel.raw import current_items
@@ -33,9 +34,10 @@ class Decision:
 def turn_due(tables: Tables, config: WheelConfig, now: datetime) -> Decision:
     """Decide whether the next turn starts now.
 
-    A turn starts when there is none yet, when `triggers.new_items` items are new, or when a metric fell by
-    `triggers.metric_drop`. A metric that started a turn starts another one only after it had recovered: after
-    a report since then showed a fall below `triggers.metric_recovered`.
+    A turn starts when there is none yet, when `triggers.new_items` items are new, when fewer are but lie elsewhere
+    than the others (`triggers.drift`), or when a metric fell by `triggers.metric_drop`. A metric that
+    started a turn starts another one only after it had recovered: after a report since then showed a fall below
+    `triggers.metric_recovered`.
 
     Args:
         now: the time, UTC; turns opened in the 24 hours before it count against `triggers.max_turns_per_day`.
@@ -69,10 +71,13 @@ def _base_line(tables: Tables) -> Decision:
 
 
 def _cause(tables: Tables, config: WheelConfig, newest: Turn) -> Decision:
-    fresh = len(_placed(tables) - _seen(tables, newest))
-    need = config.triggers.new_items
+    new = _placed(tables) - _seen(tables, newest)
+    fresh, need = len(new), config.triggers.new_items
     if fresh >= need:
         return Decision(True, "new-data", f"{fresh} items are new since turn {newest.turn}, {need} start a turn")
+    drift = find_drift(tables, new)
+    if drift and drift.p_value < SURE and drift.distance >= config.triggers.drift:
+        return Decision(True, "drift", drift.words)
     falls = [fall for fall in falls_since(tables, newest) if fall.size >= config.triggers.metric_drop]
     armed = [fall for fall in falls if _armed(tables, config, fall)]
     if armed:

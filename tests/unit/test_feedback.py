@@ -298,3 +298,26 @@ def test_alerts_survive_a_line_cut_short(tmp_path: Path, world: World) -> None:
     assert write_alert(path, run_id="a", job="j", message="two\nlines", at=NOW)
     assert not write_alert(path, run_id="a", job="j", message="again", at=NOW)
     assert len(path.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(("elsewhere", "starts"), [(True, True), (False, False)])
+def test_few_new_items_start_a_turn_where_they_lie_elsewhere(tmp_path: Path, elsewhere: bool, starts: bool) -> None:
+    world = make_world(tmp_path, count=80)
+    configure(world, new_items=1000)
+    contents = world.tables.read("items").sort("key")["content_id"].to_list()
+
+    def clusters(count: int) -> pl.DataFrame:
+        rows = [
+            {"modality": "image", "content_id": content, "level": 0, "cluster_id": "b" if new and elsewhere else "a"}
+            for content, new in ((content, position >= 40) for position, content in enumerate(contents[:count]))
+        ]
+        return pl.DataFrame(rows, schema=SCHEMAS["clusters"])
+
+    world.tables.replace("clusters", clusters(40), modality="image")
+    close_turn(world.tables, 0, snapshot={})
+    start(world, Decision(True, "test", "test"))
+    world.tables.replace("clusters", clusters(80), modality="image")
+    decision = decide(world)
+    assert decision.start is starts
+    if starts:
+        assert decision.trigger == "drift" and "40 new items lie elsewhere" in decision.reason
