@@ -23,7 +23,7 @@ TARGET = dg.AssetSelection.assets(gap_report, labeling_batch)
     target=TARGET,
     minimum_interval_seconds=pace(60),
     default_status=default_status(),
-    description="Enough new data, or a fallen metric, makes a turn due; every start and refusal says why.",
+    description="Enough new data, drift, or a fallen metric makes a turn due; every start and refusal says why.",
 )
 def turn_due(
     context: dg.SensorEvaluationContext, wheel: dg.ResourceParam[WheelConfig], tables: dg.ResourceParam[Tables]
