@@ -23,6 +23,7 @@ from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
 
+GROUPS = 5  # full groups of changes after which a look stops listing: writing them takes time too
 WAITING = ".waiting.time"  # no source's id begins with a dot
 
 # whole: whether all changes of its kind are there, not those of a part of a sweep; describes: is it a manifest?
@@ -59,8 +60,8 @@ def plan_arrivals(
         max_objects: objects in one arrival at most.
         window_seconds: changes wait until the first of them was seen so long ago, or until `max_objects` are there.
             Without `state` nothing waits.
-        tick_seconds: time for listing and for messages, shared by the sources; each is given one page at least. None:
-            to the end.
+        tick_seconds: time for listing and for messages, shared by the sources; each is given one page at least. Listing
+            also ends where a few full groups are to be written. None: to the end.
         state: a folder for what is kept between calls. It may be lost at any time.
 
     Raises:
@@ -73,7 +74,8 @@ def plan_arrivals(
     window = _Window(state / WAITING if state else None, timedelta(seconds=window_seconds), now)
     looks = {sid: _Look(sources[sid], state) for sid in sorted(sources)}
     for look in looks.values():
-        look.sweep_if_due(tables, clock.next_share(), count, now, settle_seconds)
+        most = None if tick_seconds is None else GROUPS * max_objects
+        look.sweep_if_due(tables, clock.next_share(), count, now, settle_seconds, most)
     queued = max((look.queued() for look in looks.values()), default=0)
     due = window.is_due() or queued >= max_objects
     for look in looks.values():
@@ -150,14 +152,20 @@ class _Look:
     sweep: Sweep | None = None  # None where a queue tells what is new, and no sweep is due
     heard: Heard | None = None
 
-    def sweep_if_due(self, tables: Tables, is_over: Over, count: int, now: datetime, settle_seconds: float) -> None:
-        """Sweep the source, or a part of it. One with a queue is swept every `events.sweep_hours`."""
+    def sweep_if_due(
+        self, tables: Tables, is_over: Over, count: int, now: datetime, settle_seconds: float, most: int | None
+    ) -> None:
+        """Sweep the source, or a part of it: until `is_over`, or until at least `most` changes are there to be written.
+
+        One with a queue is swept every `events.sweep_hours`.
+        """
         if self._is_swept(now):
             return
         sid, settle = self.source.config.id, timedelta(seconds=settle_seconds)
         folder = self.state / sid if self.state else None
-        self.sweep = Sweep(self.source, known_objects(tables, sid), count, now=now, settle=settle, folder=folder)
-        self.sweep.go_on(is_over)
+        sweep = Sweep(self.source, known_objects(tables, sid), count, now=now, settle=settle, folder=folder)
+        sweep.go_on(lambda: is_over() or (most is not None and sweep.pending >= most))
+        self.sweep = sweep
 
     def listen(self, tables: Tables, clock: _Clock, now: datetime) -> None:
         """Find out what the messages are about; that is newer than any listing."""

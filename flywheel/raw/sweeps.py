@@ -89,6 +89,11 @@ class Sweep:
         return self._place.keys
 
     @property
+    def pending(self) -> int:
+        """How many changes of what was listed wait to be written."""
+        return self._pending.height
+
+    @property
     def young(self) -> int:
         """How many of them were too young to be changes."""
         return self._place.young
@@ -132,7 +137,8 @@ class Sweep:
         if place is None:
             return
         try:
-            self._pending = pl.read_parquet(self._path("pending.parquet")).select(*PENDING)
+            kept = pl.read_parquet(self._path("pending.parquet")).select(*PENDING)
+            self._pending = differing(kept, self._known)  # without what was written since
             self._place = place
         except (OSError, pl.exceptions.PolarsError):
             self.forget()

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from flywheel.objects import FolderStore, ListingLost, Page, StoreUnavailable
-from flywheel.raw import plan_arrivals, sweeps, sweeps_under_way
+from flywheel.raw import plan_arrivals, planning, sweeps, sweeps_under_way
 from flywheel.tables import Tables
 from tests.raw_world import NOW, World
 
@@ -76,6 +76,16 @@ def test_full_groups_do_not_wait_for_the_end(world: World, state: Path) -> None:
     assert world.tables.read("objects").height == 9
     assert tick_to_the_end(world, state) == 5
     assert world.tables.read("objects").height == 9
+
+
+def test_a_look_stops_listing_when_it_has_enough_to_write(
+    world: World, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "GROUPS", 2)
+    made = [len(tick(world, state, max_objects=2, tick_seconds=60)) for _ in range(3)]
+    assert made == [2, 4, 5]
+    assert world.tables.read("objects").height == 9
+    assert not sweeps_under_way(state, ["photos"])
 
 
 def test_nothing_new_writes_nothing(world: World, state: Path) -> None:
