@@ -6,6 +6,7 @@ A wrong or unknown key is a `ConfigError` that names it, its place and what was 
 import difflib
 import os
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -19,6 +20,7 @@ Modality = Literal["image", "record", "text"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Column = Annotated[str, Field(pattern=r"^[^'\"\\\x00-\x1f]{1,200}$")]
 
 
 class Section(BaseModel):
@@ -56,21 +58,40 @@ class EventsConfig(Section):
 
 
 class JoinedTableConfig(Section):
-    """A table with many rows about a subject, as events and measurements are."""
+    """A table with many rows a subject: measurements where it has a `value`, else events."""
 
-    match: str = Field(description="pattern of its keys, like measurements*.csv")
-    time: str | None = Field(default=None, description="column with the time of a row; none: always known")
-    name: str | None = Field(default=None, description="column that says what a row is about, like the test's name")
-    value: str | None = Field(default=None, description="column with the value, where there is one")
+    match: str = Field(description="its key, or a pattern; a name in braces means what it means in `subjects`")
+    subject: Column | None = Field(default=None, description="its column with the subject's id; as in `subjects`")
+    time: Column | None = Field(default=None, description="its column with the time: numbers, or ISO dates")
+    name: Column | None = Field(default=None, description="its column with what was measured or what happened")
+    value: Column | None = Field(default=None, description="its column with the measured number")
 
 
 class RecordsConfig(Section):
-    """How rows of tables become records."""
+    """How tables become records: each row is one, or each subject of a subject table with what other tables say."""
 
-    subject: str = Field(default="id", description="column that names the subject of a row, the same in all tables")
-    subjects: str | None = Field(default=None, description="pattern of the table with one row for each subject")
-    as_of: str | float | None = Field(default=None, description="a time, or a column: what came later is unseen")
-    tables: tuple[JoinedTableConfig, ...] = Field(default=(), description="what else is known about the subjects")
+    id: Column = Field(default="id", description="column that names a row")
+    subject: Column = Field(default="id", description="column that names the subject, in all tables")
+    subjects: str | None = Field(default=None, description="key or pattern of the table with one row a subject")
+    as_of: float | date | Column | None = Field(
+        default=None, description="only rows before it count: a number, an ISO date, or a column of the subject table"
+    )
+    tables: tuple[JoinedTableConfig, ...] = Field(default=(), description="what is joined to the subject table")
+    apart: tuple[Column, ...] = Field(default=(), description="columns that are attributes, and never encoded")
+    limits: dict[str, tuple[float, float]] = Field(
+        default={}, description="lowest and highest possible value of a column or a measurement; age: 0 to 130"
+    )
+    plans: tuple[Column, ...] = Field(default=(), description="columns with dates that may lie in the future")
+    most_names: int = Field(default=50, ge=1, le=1000, description="names kept of a joined table for one subject")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "RecordsConfig":
+        if self.tables and self.subjects is None:
+            raise ValueError("'tables' are joined to a subject table; name it in 'subjects'")
+        untimed = [table.match for table in self.tables if table.time is None]
+        if self.as_of is not None and untimed:
+            raise ValueError(f"with 'as_of' every joined table needs its 'time', {untimed[0]} has none")
+        return self
 
 
 class SourceConfig(Section):

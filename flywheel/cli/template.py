@@ -49,6 +49,7 @@ OPTIONAL = {
     "target.shares": {"de": 0.5, "fr": 0.5},
     "inbox": "./metrics",
     "alerts": "./alerts.jsonl",
+    "sources.records.tables.subject": "person",
 }
 OTHER_VENDORS = (SimulatedVendorConfig, LabelStudioVendorConfig)
 

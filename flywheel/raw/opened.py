@@ -1,11 +1,14 @@
 """One object of a source, opened for a decoder; whatever is wrong with fetching it becomes a refusal."""
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from flywheel.config import SourceConfig
 from flywheel.objects import KeyRefused, ObjectMissing, ObjectTooLarge, Source, key_problem
+from flywheel.raw.patterns import matches
 from flywheel.raw.reasons import BAD_KEY, EMPTY, MISSING_OBJECT, TOO_LARGE, Refused, shown
 
 
@@ -57,6 +60,15 @@ class Opened:
                 raise Refused(EMPTY, f"{self.key} has no bytes; upload it again")
             yield path
 
+    def modified_at(self) -> datetime:
+        """Return when the object was written, UTC: nothing in it can have happened later.
+
+        Raises:
+            Refused, StoreUnavailable: see `content`.
+        """
+        with self._explained("max_bytes", self.config.max_bytes):
+            return self._source.objects.info(self.key).modified_at
+
     def beside(self, name: str) -> "Opened":
         """Return the object of that name in the same folder."""
         folder = self.key.rpartition("/")[0]
@@ -65,6 +77,13 @@ class Opened:
     def other(self, key: str) -> "Opened":
         """Return another object of the same source."""
         return Opened(self._source, key)
+
+    def others(self, pattern: str) -> list[str]:
+        """Return the keys of the source's objects that match a pattern, sorted."""
+        start = re.split(r"[*?\[{]", pattern, maxsplit=1)[0].rpartition("/")[0]
+        return [
+            info.key for info in self._source.objects.list(f"{start}/" if start else "") if matches(pattern, info.key)
+        ]
 
     def _check(self, name: str, limit: int) -> None:
         if problem := key_problem(self.key):

@@ -49,7 +49,9 @@ def parquet_rows(
         Refused: it is no readable Parquet, or has more than `MAX_ROWS` rows.
     """
     with tempfile.TemporaryDirectory(prefix="flywheel-") as folder:
-        decoded = _decoded(content, key, Path(folder))
+        source = Path(folder) / "in.parquet"
+        source.write_bytes(content)
+        decoded = decode_parquet(source, key, Path(folder))
         frame = pl.scan_ipc(decoded)
         check_header(frame.collect_schema().names())
         total = cast(int, frame.select(pl.len()).collect().item())
@@ -60,10 +62,13 @@ def parquet_rows(
             yield from enumerate(rows, offset + 1)
 
 
-def _decoded(content: bytes, key: str, folder: Path) -> Path:
-    """Decode in a child process; return the Arrow file it wrote."""
-    source, target = folder / "in.parquet", folder / "out.arrow"
-    source.write_bytes(content)
+def decode_parquet(source: Path, key: str, folder: Path) -> Path:
+    """Decode a file in a child process; return the Arrow file that it wrote into `folder`.
+
+    Raises:
+        Refused: it is no readable Parquet, or takes too much time or space.
+    """
+    target = folder / "out.arrow"
     command = [sys.executable, "-I", "-c", _CHILD, str(source), str(target), str(MEMORY), str(OUTPUT)]
     try:
         child = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)

@@ -1,6 +1,7 @@
 """Patterns over keys: which objects are meant, and what their keys say about them."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 
 from flywheel.identity import stable_fraction
@@ -40,6 +41,30 @@ def is_sampled(pattern: str | None, share: float, key: str) -> bool:
     """Whether the object is among a share of all, by a stable hash of its subject, or of its key if that names none."""
     said = said_by_key(pattern, key)
     return stable_fraction((said.subject if said else None) or key, "sample") < share
+
+
+def named_parts(pattern: str | None, key: str) -> dict[str, str]:
+    """Return what the names in braces stand for in a key; nothing where it does not match."""
+    found = _compiled(pattern).fullmatch(key) if pattern else None
+    return found.groupdict() if found else {}
+
+
+def fill(pattern: str, parts: Mapping[str, str]) -> str:
+    """Write what names in braces stand for into another pattern."""
+    for name, value in parts.items():
+        pattern = pattern.replace(f"{{{name}}}", value)
+    return pattern
+
+
+def is_plain(pattern: str) -> bool:
+    """Whether the pattern is a key, without anything that stands for something else."""
+    return re.search(r"[*?\[{]", pattern) is None
+
+
+def stem_of(pattern: str) -> str:
+    """Return the plain words of a pattern's file name, without its ending: "labs" for "day={day}/labs-*.csv"."""
+    name = pattern.rpartition("/")[2].rpartition(".")[0]
+    return re.sub(r"[-_.]*(\{\w+\}|\*|\?|\[[^\]]*\])", "", name) or "table"
 
 
 @lru_cache(maxsize=64)

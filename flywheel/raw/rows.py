@@ -7,7 +7,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -23,6 +23,8 @@ TABLE_ENDINGS = (".csv", ".jsonl", ".parquet")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
 _NOTHING = {"", "nan", "null", "none", "na", "n/a"}  # in a column of numbers; elsewhere "none" is a word
+_NO_VALUE = {"", "nan", "null", "na", "n/a"}
+_INFINITE = {"inf", "-inf", "+inf", "infinity", "-infinity"}
 _VERBATIM = {"key", "text"}
 _WORDS = {"id", "subject", "label", "split"}  # never numbers: "1.10" is not "1.1"
 
@@ -33,6 +35,7 @@ class Row:
 
     number: int
     values: dict[str, Scalar]
+    infinite: tuple[str, ...] = ()  # columns that are None because they held infinities
 
     @property
     def name(self) -> str:
@@ -45,17 +48,21 @@ def row_name(number: int) -> str:
     return f"row-{number}"
 
 
-def read_rows(content: bytes, key: str, needed: str | None = None) -> Iterator[Row | Refusal]:
+def read_rows(
+    content: bytes, key: str, needed: str | None = None, words: Container[str] = ()
+) -> Iterator[Row | Refusal]:
     """Yield the rows of a table file in their order; broken ones as refusals that name the row.
 
-    In CSV an attribute column whose values all are numbers becomes numbers, any other stays text (codes like "007"
-    too); JSON and Parquet values keep their type. NaN, infinities and, in CSV, empty fields become None. Nested
-    values become JSON text.
+    In CSV with texts or keys an attribute column whose values all are numbers becomes numbers, any other stays text
+    (codes like "007" too). In CSV of records each field that is a number becomes one, so that a row is read the same
+    whatever other rows hold. JSON and Parquet values keep their type. NaN, infinities and, in CSV, empty fields
+    become None. Nested values become JSON text.
 
     Args:
         content: the file's bytes.
         key: its key; the ending says what it is.
         needed: a column the table must have, if any.
+        words: columns that are never numbers, besides id, subject, label and split: "1.10" is not "1.1".
 
     Raises:
         Refused: the file as a whole cannot be used.
@@ -63,7 +70,10 @@ def read_rows(content: bytes, key: str, needed: str | None = None) -> Iterator[R
     if not content.removeprefix(codecs.BOM_UTF8).strip():
         raise Refused(EMPTY, f"{key} is empty; expected rows" + (f" with a column '{needed}'" if needed else ""))
     ending = key.lower().rpartition(".")[2]
-    rows = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[ending](content, key, needed)
+    if ending == "csv":
+        rows = _csv(content, key, needed, words)
+    else:
+        rows = {"jsonl": _jsonl, "parquet": _parquet}[ending](content, key, needed)
     found = False
     for row in rows:
         found = True
@@ -100,8 +110,7 @@ def decode_utf8(content: bytes, what: str) -> str:
     return text
 
 
-def _csv(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
-    """Read the whole file, to know which columns are numbers."""
+def _csv(content: bytes, key: str, needed: str | None, words: Container[str]) -> Iterator[Row | Refusal]:
     text = decode_utf8(content, key)
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
@@ -110,8 +119,42 @@ def _csv(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal
         header = [name.strip() for name in next((fields for fields in reader if fields), nothing)]  # after blank lines
     except csv.Error as error:
         raise Refused(MALFORMED_ROW, f"the header of {key} is broken: {error}; write it as plain CSV") from None
-    _check_header(header, key, needed)
-    found = list(_csv_rows(reader, len(header), key))
+    check_header(header, key, needed)
+    rows = _csv_rows(reader, len(header), key)
+    yield from _csv_columns(header, rows) if _VERBATIM & set(header) else _csv_records(header, rows, words)
+
+
+def _csv_records(
+    header: list[str], rows: Iterator[tuple[int, list[str]] | Refusal], words: Container[str]
+) -> Iterator[Row | Refusal]:
+    """Read each field by itself: another row may not change what this one says."""
+    plain = [name in _WORDS or name in words for name in header]
+    for values in rows:
+        if isinstance(values, Refusal):
+            yield values
+            continue
+        number, fields = values
+        row = {
+            name: (field if field.strip() else None) if word else _cell(field)
+            for name, field, word in zip(header, fields, plain)
+        }
+        infinite = tuple(name for name, value in row.items() if isinstance(value, float) and math.isinf(value))
+        yield Row(number, row | dict.fromkeys(infinite), infinite)
+
+
+def _cell(field: str) -> Scalar:
+    """Read a field as an integer, a number (infinite ones too) or text; None where it says nothing."""
+    text = field.strip()
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text) or text.lower() in _INFINITE:
+        return float(text)
+    return None if text.lower() in _NO_VALUE or text == "None" else field  # "none" is a word
+
+
+def _csv_columns(header: list[str], rows: Iterator[tuple[int, list[str]] | Refusal]) -> Iterator[Row | Refusal]:
+    """Read the whole file, to know which columns are numbers."""
+    found = list(rows)
     good = [values for values in found if not isinstance(values, Refusal)]
     readers = [_column_reader(name, [fields[index] for _, fields in good]) for index, name in enumerate(header)]
     for values in found:
@@ -174,7 +217,7 @@ def _json_row(number: int, line: bytes, key: str) -> Row:
     where = f"row {number} of {key}"
     text = decode_utf8(line, where)
     try:
-        values = json.loads(text, parse_constant=lambda _: None)
+        values = json.loads(text, parse_constant=float)  # NaN and infinities
     except (ValueError, RecursionError) as error:
         raise Refused(MALFORMED_ROW, f"{where} is not JSON: {error}; write one JSON object a line") from None
     if not isinstance(values, dict):
@@ -183,14 +226,15 @@ def _json_row(number: int, line: bytes, key: str) -> Row:
 
 
 def _parquet(content: bytes, key: str, needed: str | None) -> Iterator[Row | Refusal]:
-    for number, values in parquet_rows(content, key, lambda header: _check_header(header, key, needed)):
+    for number, values in parquet_rows(content, key, lambda header: check_header(header, key, needed)):
         try:
             yield typed_row(number, values, f"row {number} of {key}")
         except Refused as refused:
             yield Refusal(refused.refusal.reason, refused.refusal.message, row_name(number))
 
 
-def _check_header(header: list[str], key: str, needed: str | None) -> None:
+def check_header(header: list[str], key: str, needed: str | None) -> None:
+    """Refuse a table that has a column twice, or lacks the one that is needed."""
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise Refused(MALFORMED_ROW, f"{key} has the columns {shown(twice)} twice; rename or drop one of each")
@@ -209,7 +253,8 @@ def typed_row(number: int, values: Mapping[str, Any], where: str) -> Row:
         for text in (name, value):
             if isinstance(text, str) and (problem := text_problem(text)):
                 raise Refused(BAD_ENCODING, f"{where}: {shown(text)} is no UTF-8 text, {problem}")
-    return Row(number, row)
+    infinite = tuple(name for name, value in values.items() if isinstance(value, float) and math.isinf(value))
+    return Row(number, row, infinite)
 
 
 def _scalar(value: Any, name: str, where: str) -> Scalar:

@@ -60,7 +60,7 @@ def text_of_row(row: Row, part: str, opened: Opened, contents: bool) -> Iterator
     text = canonical_text(value, where)
     if len(text.encode("utf-8")) > limit:
         raise Refused(TOO_LARGE, f"{where} has a text of more than {limit:,} bytes (max_bytes)")
-    said, problems = what_is_said(row, where, taken=("text", "id"), part=part)
+    said, problems = what_is_said(row, where, taken=("text", opened.config.records.id), part=part)
     yield _text_datum(part, text, said, contents)
     yield from problems
 
