@@ -5,6 +5,7 @@ Sources are read through it, and the wheel's own files (models, exports) are wri
 
 from flywheel.objects.folder import FolderStore as FolderStore
 from flywheel.objects.keys import KeyRefused as KeyRefused
+from flywheel.objects.keys import LinkOutside as LinkOutside
 from flywheel.objects.keys import ListingLost as ListingLost
 from flywheel.objects.keys import ObjectMissing as ObjectMissing
 from flywheel.objects.keys import ObjectTooLarge as ObjectTooLarge

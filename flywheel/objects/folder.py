@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from flywheel.errors import DataError
-from flywheel.objects.keys import KeyRefused, ObjectMissing, checked, is_hidden, key_problem, too_large
+from flywheel.objects.keys import KeyRefused, LinkOutside, ObjectMissing, checked, is_hidden, key_problem, too_large
 from flywheel.objects.protocol import ObjectInfo, Page
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -20,8 +20,8 @@ MAX_NAME_BYTES = 255  # of one file or folder, on the usual file systems
 class FolderStore:
     """The files under one folder.
 
-    Symbolic links to files inside the folder are followed; links that leave it are neither listed nor
-    opened, linked folders are not listed (what is in them is listed where it really lies).
+    Symbolic links to files inside the folder are followed; links that leave it are listed and not opened, linked
+    folders are not listed (what is in them is listed where it really lies).
 
     Args:
         root: the folder. It need not exist before the first write.
@@ -168,16 +168,24 @@ class FolderStore:
         path = self.root / checked(key)
         if any(len(segment.encode("utf-8")) > MAX_NAME_BYTES for segment in key.split("/")):
             raise KeyRefused(f"the key {key!r} is refused: a name in it has more than {MAX_NAME_BYTES} bytes", (key,))
-        if not self._stays(path):
-            raise KeyRefused(f"the key {key!r} leads out of {self.root} by a symbolic link", (key,))
+        try:
+            stays = self._stays(path)
+        except OSError:
+            raise ObjectMissing(f"the key {key!r} leads in a circle of symbolic links", (key,)) from None
+        if not stays:
+            raise LinkOutside(f"the key {key!r} leads out of {self.root} by a symbolic link", (key,))
         return path
 
     def _stays(self, path: Path) -> bool:
-        """Whether the path, its links followed, ends inside the folder."""
+        """Whether the path, its links followed, ends inside the folder.
+
+        Raises:
+            OSError: the links lead in a circle.
+        """
         try:
             return path.resolve().is_relative_to(self.root)
-        except (OSError, RuntimeError):  # links in a circle
-            return False
+        except RuntimeError as circle:
+            raise OSError(str(circle)) from circle
 
     def _temporary(self, path: Path, content: bytes) -> Path:
         """Write `content` to a hidden file beside `path`, synced to disk."""
@@ -210,12 +218,12 @@ class FolderStore:
                 yield info
 
     def _info(self, key: str, entry: os.DirEntry[str]) -> ObjectInfo | None:
-        """Describe one directory entry; None for what is no file, left the folder or vanished meanwhile."""
-        if entry.is_symlink() and not self._stays(Path(entry.path)):
-            return None
+        """Describe one directory entry; None for what is no file, leads in a circle or vanished meanwhile."""
         try:
+            if entry.is_symlink() and not self._stays(Path(entry.path)):
+                return _described(key, entry.stat(follow_symlinks=False))  # the link itself, so that it is reported
             found = entry.stat()
-        except FileNotFoundError:
+        except OSError:
             return None
         if not stat.S_ISREG(found.st_mode):
             return None

@@ -11,6 +11,10 @@ class KeyRefused(DataError):
     """A key that would leave the root, or that no store can hold safely."""
 
 
+class LinkOutside(KeyRefused):
+    """A key that leads out of the root by a symbolic link."""
+
+
 class ObjectMissing(DataError):
     """There is no object under the key."""
 

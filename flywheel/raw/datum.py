@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flywheel.raw.reasons import BAD_SPLIT, SPLITS, Refusal, shown
+from flywheel.raw.reasons import BAD_SPLIT, FIELD_TOO_LARGE, SPLITS, Refusal, shown
 from flywheel.raw.rows import Row, Scalar, as_text
 
+MOST_CHARACTERS = 10_000  # of an attribute: what is longer is no attribute but a text
 TOLD = "file."  # attributes that the file itself tells are named so: no column of a manifest is meant by it
 
 
@@ -34,7 +35,9 @@ class Datum:
 
 
 def what_is_said(row: Row, where: str, *, taken: tuple[str, ...], part: str) -> tuple[Said, list[Refusal]]:
-    """Read subject, label, split and attributes off a row; a split that is none is left out and reported.
+    """Read subject, label, split and attributes off a row.
+
+    A split that is none and a value that is too long are left out and reported.
 
     Args:
         row: the row.
@@ -50,4 +53,11 @@ def what_is_said(row: Row, where: str, *, taken: tuple[str, ...], part: str) -> 
         split = None
     other = {*taken, "subject", "label", "split"}
     attributes = {name: value for name, value in sorted(values.items()) if name not in other and name}
+    for name, value in attributes.items():
+        if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+            message = (
+                f"{where} has {len(value):,} characters in column {shown(name)}; at most {MOST_CHARACTERS:,} are kept"
+            )
+            problems.append(Refusal(FIELD_TOO_LARGE, f"{message}, so it counts as empty", part))
+            attributes[name] = None
     return Said(as_text(values.get("subject")), as_text(values.get("label")), split, attributes), problems

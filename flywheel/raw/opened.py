@@ -7,9 +7,9 @@ from datetime import datetime
 from pathlib import Path
 
 from flywheel.config import SourceConfig
-from flywheel.objects import KeyRefused, ObjectMissing, ObjectTooLarge, Source, key_problem
+from flywheel.objects import KeyRefused, LinkOutside, ObjectMissing, ObjectTooLarge, Source, key_problem
 from flywheel.raw.patterns import matches
-from flywheel.raw.reasons import BAD_KEY, EMPTY, MISSING_OBJECT, TOO_LARGE, Refused, shown
+from flywheel.raw.reasons import BAD_KEY, EMPTY, LINK_OUTSIDE, MISSING_OBJECT, TOO_LARGE, Refused, shown
 
 
 class Opened:
@@ -105,5 +105,7 @@ class Opened:
             ) from None
         except ObjectTooLarge:
             raise Refused(TOO_LARGE, f"{key} has more than the {limit:,} bytes that are read ({name})") from None
+        except LinkOutside:
+            raise Refused(LINK_OUTSIDE, f"{key} is a link that leads out of the source; copy the file itself") from None
         except KeyRefused:
-            raise Refused(BAD_KEY, f"the key {shown(key)} leads out of the source; move the object into it") from None
+            raise Refused(BAD_KEY, f"the key {shown(key)} is one that the source cannot hold; rename it") from None

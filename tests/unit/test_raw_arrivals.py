@@ -351,3 +351,18 @@ def test_any_history_should_end_like_the_last_state_registered_once(
         columns = ["item_id", "key", "part", "content_id", "size", "subject_id", "split", "attributes", "status"]
         assert current_items(world.tables).select(columns).rows() == current_items(once.tables).select(columns).rows()
         assert world.refused() == once.refused()
+
+
+def test_a_link_out_of_the_folder_should_be_refused_and_say_so(world: World, tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(image(1))
+    assert isinstance(world.store, FolderStore)
+    world.put("a.png", image(2))
+    (world.store.root / "b.png").symlink_to(tmp_path / "secret.png")
+    (world.store.root / "c").symlink_to(tmp_path)
+    world.land()
+    assert sorted(world.items()) == ["a.png"]
+    assert world.refused() == {("b.png", "link_outside"), ("c", "unknown_type")}
+    (world.store.root / "b.png").unlink()
+    world.put("b.png", image(1))
+    world.land()
+    assert sorted(world.items()) == ["a.png", "b.png"] and world.refused() == {("c", "unknown_type")}

@@ -430,3 +430,10 @@ def test_parquet_should_be_read_slice_by_slice_in_order() -> None:
     rows = [{"text": f"text {number}"} for number in range(25_000)]
     found = decode(parquet(rows), "a.parquet", max_bytes=10**7, max_pixels=1)
     assert [datum.part for datum in found] == [f"row-{number}" for number in range(1, 25_001)]
+
+
+def test_an_attribute_without_end_should_be_left_out_and_the_item_kept() -> None:
+    rows = b'text,note\nhello,"' + b"x" * 20_000 + b'"\n'
+    item, refused = decode(rows, "a.csv", **LIMITS)
+    assert isinstance(item, Datum) and item.said is not None and item.said.attributes == {"note": None}
+    assert isinstance(refused, Refusal) and (refused.reason, refused.part) == ("field_too_large", "row-1")
