@@ -1,5 +1,6 @@
 """structure: the neighbor graph over distinct contents, and what follows from it: duplicates, clusters, the map."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -105,6 +106,8 @@ def clusters(
             words = wheel.label_spec.classes if modality == wheel.label_spec.modality else ()
             # read only if there are clusters to name; pictures are named through the space of words
             texts = words_of(tables, sources, modality) if shown_as(modality) == "text" else None
+            if not encoder.words_id:  # nothing but what is said about its members can name a cluster of these
+                texts = said_of(tables, modality)
             build_clusters(
                 tables,
                 encoder,
@@ -157,6 +160,13 @@ def words_of(tables: Tables, sources: dict[str, Source], modality: str) -> Itera
     """Yield each distinct content of a modality as a person reads it."""
     for content in read_contents(sources, contents_of(tables, modality)):
         yield replace(content, data=show(modality, content.data).data)
+
+
+def said_of(tables: Tables, modality: str) -> Iterator[Content]:
+    """Yield, for each distinct content of a modality, the words among its attributes in place of its data."""
+    for content_id, attributes in contents_of(tables, modality).select("content_id", "attributes").iter_rows():
+        words = [value for value in json.loads(attributes).values() if isinstance(value, str)]
+        yield Content(content_id, modality, "; ".join(words).encode("utf-8"))
 
 
 def contents_of(tables: Tables, modality: str) -> pl.DataFrame:

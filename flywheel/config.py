@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from flywheel.errors import ConfigError
 
-MODALITIES = ("image", "record", "text")
-Modality = Literal["image", "record", "text"]
+MODALITIES = ("image", "record", "signal", "text", "video")
+Modality = Literal["image", "record", "signal", "text", "video"]
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -94,6 +94,21 @@ class RecordsConfig(Section):
         return self
 
 
+class SignalsConfig(Section):
+    """How recordings (ECG, EEG, sensors) become windows, one item each."""
+
+    window_seconds: float = Field(default=10.0, ge=0.01, le=3600, description="length of a window")
+    step_seconds: float | None = Field(default=None, ge=0.01, description="from window to window; default: its length")
+    shortest_seconds: float | None = Field(
+        default=None, gt=0, description="a shorter rest at the end is left out; default: half a window"
+    )
+    rate: float | None = Field(
+        default=None, gt=0, le=1_000_000, description="samples per second; files with another rate are refused"
+    )
+    max_leads: int = Field(default=256, ge=1, le=4096, description="recordings with more leads are refused")
+    max_seconds: float = Field(default=604_800, gt=0, le=999_999, description="longer recordings are refused")
+
+
 class SourceConfig(Section):
     """One place data comes from. Its id is permanent: items are named after it."""
 
@@ -108,6 +123,7 @@ class SourceConfig(Section):
     max_bytes: int = Field(default=50_000_000, gt=0, description="larger objects are refused")
     max_file_bytes: int = Field(default=5_000_000_000, gt=0, description="limit of what is read piece by piece")
     max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
+    signals: SignalsConfig = SignalsConfig()
     expectations: tuple[dict[str, Any], ...] = Field(
         default=(), description="what should be true of its items, written as in expectations/*.yaml"
     )
@@ -119,7 +135,9 @@ class SourceConfig(Section):
 class EncoderConfig(Section):
     """How one modality becomes vectors."""
 
-    kind: Literal["minilm", "efficientnet-conse", "transformers-text", "transformers-clip", "record-words"]
+    kind: Literal[
+        "minilm", "efficientnet-conse", "transformers-text", "transformers-clip", "record-words", "signal-spectrum"
+    ]
     model: str | None = Field(default=None, description="local path or hub id, for the transformers kinds")
     revision: str | None = Field(default=None, description="hub revision")
     image_size: int = Field(default=224, ge=32, le=1024, description="pixels a side, for efficientnet-conse")
@@ -138,6 +156,7 @@ class EncodersConfig(Section):
 
     image: EncoderConfig = EncoderConfig(kind="efficientnet-conse")
     record: EncoderConfig = EncoderConfig(kind="record-words", max_tokens=256)
+    signal: EncoderConfig = EncoderConfig(kind="signal-spectrum")
     text: EncoderConfig = EncoderConfig(kind="minilm")
 
 

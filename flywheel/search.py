@@ -23,10 +23,11 @@ def search_items(
 ) -> list[Hit]:
     """Return the items that fit best, best first; items with the same content count once.
 
-    Words are looked up in each distinct space of words of the modalities present; several spaces are merged by their
-    cosine, which is fair only as far as the encoders' scales agree. Examples are looked up in their own encoder's
-    space, or in a common space of words where they are of several modalities. Words and examples together are fused
-    by reciprocal rank (Cormack, Clarke and Büttcher 2009, k = 60); the score is then the sum of 1 / (60 + rank).
+    Words are looked up in each distinct space of words of the modalities present that know words; several spaces are
+    merged by their cosine, which is fair only as far as the encoders' scales agree. Examples are looked up in their
+    own encoder's space, or in a common space of words where they are of several modalities. Words and examples
+    together are fused by reciprocal rank (Cormack, Clarke and Büttcher 2009, k = 60); the score is then the sum of
+    1 / (60 + rank).
 
     Args:
         index: open (inside its context).
@@ -39,7 +40,8 @@ def search_items(
         Hits with the cosine (−1 … 1, higher is nearer) or the fused score (> 0, higher is better); ties by item id.
 
     Raises:
-        ConfigError: nothing to search for, a filter with a mistake, or examples that have no space in common.
+        ConfigError: nothing to search for, a filter with a mistake, words where no item can be found by them, or
+            examples that have no space in common.
         IndexMismatch: an example is not in the index, or the index has not the encoders' spaces.
     """
     conditions = parse_filter(where) if where and where.strip() else []
@@ -80,7 +82,10 @@ def _by_words(
     index: VectorIndex, encoders: Mapping[str, Encoder], words: str, where: Sequence[Condition], limit: int
 ) -> list[Hit]:
     hits: list[Hit] = []
-    for space, encoder in {encoder.words_id: encoder for encoder in encoders.values()}.items():
+    spaces = {encoder.words_id: encoder for encoder in encoders.values() if encoder.words_id}
+    if not spaces:
+        raise ConfigError(f"{' and '.join(encoders)} items cannot be found by words; give examples with --like")
+    for space, encoder in spaces.items():
         vector: list[float] = encoder.encode_words([words])[0].tolist()
         hits += _distinct(lambda n, space=space, vector=vector: index.query(space, vector, n, where), limit)
     return _fold(hits)[:limit]
@@ -108,7 +113,7 @@ def _common_space(index: VectorIndex, encoders: Mapping[str, Encoder], examples:
     if not used:
         raise IndexMismatch(f"none of the examples is in the index, like {examples[0]}; check the item ids")
     own, words = {encoder.id for encoder in used.values()}, {encoder.words_id for encoder in used.values()}
-    if len(own) > 1 and len(words) > 1:
+    if len(own) > 1 and (len(words) > 1 or "" in words):
         raise ConfigError(f"examples of {' and '.join(used)} have no space in common; give examples of one modality")
     return own.pop() if len(own) == 1 else words.pop()
 

@@ -3,7 +3,9 @@
 import io
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -61,6 +63,13 @@ class Held:
         if limit is not None and len(self._content) > limit:
             raise ObjectTooLarge(key)
         return self._content
+
+    @contextmanager
+    def local(self, key: str, limit: int | None = None) -> Generator[Path]:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "object"
+            path.write_bytes(self.read(key, limit))
+            yield path
 
 
 def decode(content: bytes, key: str, *, contents: bool = False, **config: Any) -> list[Datum | Refusal]:

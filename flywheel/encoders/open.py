@@ -10,6 +10,7 @@ KINDS = {
     "efficientnet-conse": ("image",),
     "transformers-clip": ("image", "text"),
     "record-words": ("record",),
+    "signal-spectrum": ("signal",),
 }
 
 
@@ -39,6 +40,10 @@ def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
         from flywheel.encoders.text import open_minilm
 
         return RecordEncoder(open_minilm(max_tokens=config.max_tokens, precision=config.precision))
+    if config.kind == "signal-spectrum":
+        from flywheel.encoders.signals import SignalEncoder
+
+        return SignalEncoder()
     if config.kind == "efficientnet-conse":
         from flywheel.encoders.conse import open_conse
 

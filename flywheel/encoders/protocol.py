@@ -43,12 +43,15 @@ class Encoder(Protocol):
 
     @property
     def words_id(self) -> str:
-        """Name of the space its words lie in; two encoders with the same one can be searched together."""
+        """Name of the space its words lie in; two encoders with the same one can be searched together.
+
+        "" for an encoder that knows no words: its contents are found by examples only.
+        """
         ...
 
     @property
     def words_dim(self) -> int:
-        """Length of a vector in the space of words."""
+        """Length of a vector in the space of words; 0 without words."""
         ...
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
@@ -60,9 +63,12 @@ class Encoder(Protocol):
         ...
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors of search texts, (n, words_dim) float32, unit length."""
+        """Return the vectors of search texts, (n, words_dim) float32, unit length; not asked without words."""
         ...
 
     def to_words(self, vectors: Vectors) -> Vectors:
-        """Map content vectors (n, dim) into the space of words, (n, words_dim) float32, unit length."""
+        """Map content vectors (n, dim) into the space of words, (n, words_dim) float32, unit length.
+
+        Not asked without words.
+        """
         ...

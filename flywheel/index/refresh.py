@@ -37,10 +37,11 @@ class IndexReport:
 def refresh_index(tables: Tables, index: VectorIndex, encoders: Mapping[str, Encoder]) -> IndexReport:
     """Make the index hold exactly the current items that have a vector of their modality's encoder.
 
-    A point has the encoder's own vector and the one in the space of words (stored once where they are the same), and
-    as payload where the item comes from, its split, its attributes as `attr.<name>`, its finest cluster, and a digest
-    of all this: only points whose digest differs are written, so killed and repeated it goes on, and a repeat with
-    nothing new writes nothing. Items of a modality without an encoder are taken out.
+    A point has the encoder's own vector and the one in the space of words (stored once where they are the same, left
+    out where the encoder knows no words), and as payload where the item comes from, its split, its attributes as
+    `attr.<name>`, its finest cluster, and a digest of all this: only points whose digest differs are written, so
+    killed and repeated it goes on, and a repeat with nothing new writes nothing. Items of a modality without an
+    encoder are taken out.
 
     Args:
         index: open (inside its context).
@@ -127,7 +128,7 @@ def _kind(value: object) -> str:
 
 def _spaces(encoders: Mapping[str, Encoder]) -> list[Space]:
     own = [Space(encoder.id, encoder.dim) for _, encoder in sorted(encoders.items())]
-    words = [Space(encoder.words_id, encoder.words_dim) for _, encoder in sorted(encoders.items())]
+    words = [Space(encoder.words_id, encoder.words_dim) for _, encoder in sorted(encoders.items()) if encoder.words_id]
     return list(dict.fromkeys(own + words))
 
 
@@ -145,7 +146,7 @@ def _points(
             place = {content: number for number, content in enumerate(contents)}
             own = load_vectors(tables, encoder.id, contents)
             vectors = {encoder.id: own}
-            if encoder.words_id != encoder.id:
+            if encoder.words_id not in ("", encoder.id):
                 vectors[encoder.words_id] = encoder.to_words(own)
             order = [place[content] for content in chunk["content_id"]]
             item_ids: list[str] = chunk["item_id"].to_list()

@@ -112,7 +112,8 @@ class _Reader:
     def read(self, content_id: str) -> tuple[str, bytes] | None:
         """Return modality and bytes of a content from the first place that still holds it."""
         for source, key, modality in self._wanted[content_id]:
-            data = self._part(source, key, content_id) if holds_many(key) else self._object(source, key, content_id)
+            many = holds_many(key, self._sources[source].config.modality)
+            data = self._part(source, key, content_id) if many else self._object(source, key, content_id)
             if data is not None:
                 return modality, data
         return None

@@ -146,7 +146,7 @@ class _Registrar:
         if not self.part.owns(row):
             self._check_order(row)
             known = [item for item in self.part.before.get(key, []) if item["version"] == row["version"]]
-            if known and not holds_many(key):  # only what is said about it is new
+            if known and not holds_many(key, self.part.source.config.modality):  # only what is said about it is new
                 [item] = known
                 return [Datum("", item["modality"], item["content_id"], item["size"], told=_told(item))], 0
         return list(decode(Opened(self.part.source, key, row["size"]))), 1

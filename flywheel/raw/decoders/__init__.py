@@ -11,6 +11,7 @@ from flywheel.config import SourceConfig
 from flywheel.objects import key_problem
 from flywheel.raw.datum import Datum
 from flywheel.raw.decoders.images import IMAGE_ENDINGS, decode_image
+from flywheel.raw.decoders.signals import DECLARED_ENDINGS, SIGNAL_ENDINGS, decode_signal
 from flywheel.raw.decoders.tables import decode_table
 from flywheel.raw.decoders.texts import TEXT_ENDINGS, decode_text
 from flywheel.raw.opened import Opened
@@ -31,24 +32,29 @@ class Decoder:
     endings: tuple[str, ...]
     decode: Callable[[Opened, bool], Iterator[Datum | Refusal]]
     many: bool  # an object may hold several data, told apart by their part
+    declared: bool = False  # these endings mean it only where the source says that it holds this modality
 
 
 DECODERS = (
     Decoder(("image",), IMAGE_ENDINGS, decode_image, many=False),
     Decoder(("text",), TEXT_ENDINGS, decode_text, many=False),
     Decoder(("text", "record"), TABLE_ENDINGS, decode_table, many=True),
+    Decoder(("signal",), SIGNAL_ENDINGS, decode_signal, many=True),
+    Decoder(("signal",), DECLARED_ENDINGS, decode_signal, many=True, declared=True),
 )
-ENDINGS = tuple(ending for decoder in DECODERS for ending in decoder.endings)
+ENDINGS = tuple(dict.fromkeys(ending for decoder in DECODERS for ending in decoder.endings))
 
 
-def decoder_of(key: str) -> Decoder | None:
-    """Return what reads objects of this key's ending, or None."""
-    return next((decoder for decoder in DECODERS if key.lower().endswith(decoder.endings)), None)
+def decoder_of(key: str, modality: str = "auto") -> Decoder | None:
+    """Return what reads objects of this key's ending where a source holds `modality`, or None."""
+    reading = [decoder for decoder in DECODERS if key.lower().endswith(decoder.endings)]
+    fitting = (decoder for decoder in reading if modality in decoder.modalities)
+    return next(fitting, None) or next((decoder for decoder in reading if not decoder.declared), None)
 
 
-def holds_many(key: str) -> bool:
+def holds_many(key: str, modality: str = "auto") -> bool:
     """Whether the object may hold several data, so that decoding it is worth doing once for all of them."""
-    decoder = decoder_of(key)
+    decoder = decoder_of(key, modality)
     return decoder is not None and decoder.many
 
 
@@ -68,7 +74,7 @@ def decode(opened: Opened, *, contents: bool = False) -> Iterator[Datum | Refusa
 def _fitting(key: str, config: SourceConfig) -> Decoder:
     if problem := key_problem(key):
         raise Refused(BAD_KEY, f"the key {shown(key)} is refused: {problem}; rename the object")
-    decoder = decoder_of(key)
+    decoder = decoder_of(key, config.modality)
     if decoder is None:
         raise Refused(UNKNOWN_TYPE, f"{key} has an ending the flywheel does not read; expected {', '.join(ENDINGS)}")
     if config.modality != "auto" and config.modality not in decoder.modalities:
