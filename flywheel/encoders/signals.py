@@ -6,7 +6,7 @@ lead, after its median is taken off and its range scaled to 1:
 - the logarithm of the share of its power in each of 40 bands from 0.1 to 125 Hz, equally wide on a logarithmic scale
   (none above half its rate);
 - quantiles of its values and of the steps between them, and the logarithm of its range in its own unit;
-- the autocorrelation of how steeply it moves (smoothed over 60 ms), from 0.2 to 2 s: the peaks say how fast and how
+- the autocorrelation of how steeply it moves (smoothed over 150 ms), from 0.2 to 2 s: the peaks say how fast and how
   evenly beats follow one another.
 
 Mean and spread over the leads stand side by side, at unit length. Nothing of it is learned.
@@ -24,11 +24,11 @@ from flywheel.raw.decoders.signals import parse_signal
 
 VERSION = "v1"
 EDGES = np.geomspace(0.1, 125.0, 41)  # Hz
-FLOOR = 1e-6  # share of power below which a band is silent
+FLOOR = 1e-4  # share of power below which a band is silent
 QUANTILES = (0.01, 0.05, 0.25, 0.75, 0.95, 0.99)
 GRID = 50.0  # Hz, of the autocorrelation
 LAGS = np.arange(10, 101)  # steps of that grid: 0.2 to 2 s
-SMOOTH = 0.06  # s
+SMOOTH = 0.15  # s
 WEIGHTS = (1.0, 1.0, 1.5)  # of spectrum, amplitudes and rhythm
 PER_LEAD = len(EDGES) - 1 + 2 * len(QUANTILES) + 2 + len(LAGS)
 DIM = 2 * PER_LEAD
@@ -76,7 +76,7 @@ def describe(samples: Numbers, rate: float) -> Vectors:
     spread = high - low
     scale = _np.where(spread > 0, spread, np.maximum(_np.abs(centered).max(axis=1), 1e-30))[:, None]
     scaled = _np.clip(centered / scale, -10, 10)
-    groups = (_spectrum(scaled, rate), _amplitudes(scaled, scale[:, 0], rate), _rhythm(scaled, rate))
+    groups = (_spectrum(scaled, rate), _amplitudes(scaled, scale[:, 0], rate), _rhythm(scaled, np.isnan(samples), rate))
     leads = np.concatenate([weight * group for weight, group in zip(WEIGHTS, groups)], axis=1)
     pooled = np.concatenate([leads.mean(axis=0), leads.std(axis=0)])
     return (pooled / max(float(np.linalg.norm(pooled)), 1e-12)).astype(np.float32)
@@ -96,7 +96,7 @@ def _filled(samples: Numbers) -> Numbers:
 
 
 def _spectrum(scaled: Numbers, rate: float) -> Numbers:
-    """Log10 of the share of power in each band (leads, bands), centered at a thousandth; bands of any width."""
+    """Log10 of the share of power in each band (leads, bands), centered at a hundredth; bands of any width."""
     n = scaled.shape[1]
     power = _np.abs(np.fft.rfft((scaled - scaled.mean(axis=1, keepdims=True)) * np.hanning(n), axis=1)) ** 2
     below = _sums(power)
@@ -105,7 +105,7 @@ def _spectrum(scaled: Numbers, rate: float) -> Numbers:
     )  # each bin's power lies evenly around its frequency
     parts: list[Numbers] = [_np.diff(_np.interp(EDGES, edges, row)) / max(float(row[-1]), 1e-30) for row in below]
     shares = np.stack(parts)
-    return (np.log10(shares + FLOOR) + 3) / 3 / np.sqrt(len(EDGES) - 1)
+    return (np.log10(shares + FLOOR) + 2) / 2 / np.sqrt(len(EDGES) - 1)
 
 
 def _amplitudes(scaled: Numbers, scale: Numbers, rate: float) -> Numbers:
@@ -118,8 +118,11 @@ def _amplitudes(scaled: Numbers, scale: Numbers, rate: float) -> Numbers:
     return np.concatenate([values, steepness, peaks, size], axis=1) / np.sqrt(2 * len(QUANTILES) + 2)
 
 
-def _rhythm(scaled: Numbers, rate: float) -> Numbers:
-    """Autocorrelation of steepness (leads, lags); zeros beyond half the window, where nothing recurs in it."""
+def _rhythm(scaled: Numbers, missing: NDArray[np.bool_], rate: float) -> Numbers:
+    """Autocorrelation of steepness (leads, lags); zeros beyond half the window, where nothing recurs in it.
+
+    Where samples are missing the signal moves neither more nor less than on the whole.
+    """
     n = scaled.shape[1]
     steep = _np.abs(_np.diff(scaled, axis=1, prepend=scaled[:, :1]))
     width = max(1, round(SMOOTH * rate))
@@ -128,15 +131,16 @@ def _rhythm(scaled: Numbers, rate: float) -> Numbers:
     lower, upper = _np.clip(times - width / 2, 0, n), _np.clip(times + width / 2, 0, n)
     grid = _np.arange(n + 1)
     moved: list[Numbers] = [_np.interp(upper, grid, row) - _np.interp(lower, grid, row) for row in sums]
-    envelope = np.sqrt(np.maximum(np.stack(moved), 0))
-    envelope = envelope - envelope.mean(axis=1, keepdims=True)
+    known = ~missing[:, np.minimum(times.astype(np.int64), n - 1)]
+    envelope = np.stack(moved) * known
+    envelope -= known * envelope.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
     size = 2 * envelope.shape[1]
     transformed = np.fft.rfft(envelope, size, axis=1)
     full = np.fft.irfft(_np.abs(transformed) ** 2, size, axis=1)
-    known = LAGS[envelope.shape[1] / 2 + 1 > LAGS]
+    lags = LAGS[envelope.shape[1] / 2 + 1 > LAGS]
     found = np.zeros((len(envelope), len(LAGS)))
-    overlap = envelope.shape[1] / (envelope.shape[1] - known)  # fewer pairs lie further apart
-    found[:, : len(known)] = full[:, known] * overlap / np.maximum(full[:, :1], 1e-30)
+    overlap = envelope.shape[1] / (envelope.shape[1] - lags)  # fewer pairs lie further apart
+    found[:, : len(lags)] = full[:, lags] * overlap / np.maximum(full[:, :1], 1e-30)
     return found / np.sqrt(len(LAGS)) * 3
 
 

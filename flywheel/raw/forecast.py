@@ -166,7 +166,7 @@ class _Looker:
     def _kind(self, key: str) -> str:
         if is_manifest(self.source.config.manifest, key):
             return "manifest"
-        decoder = decoder_of(key)
+        decoder = decoder_of(key, self.source.config.modality)
         known = next((ending for ending in decoder.endings if key.lower().endswith(ending)), NONE) if decoder else NONE
         name = key.rpartition("/")[2].lower()
         return known if decoder else f".{name.rpartition('.')[2][:12]}" if "." in name[1:] else NONE
@@ -176,7 +176,7 @@ class _Looker:
         config = self.source.config
         if is_manifest(config.manifest, key):
             return False
-        decoder = decoder_of(key)
+        decoder = decoder_of(key, self.source.config.modality)
         wrong = decoder is None or (config.modality != "auto" and config.modality not in decoder.modalities)
         return wrong or size == 0 or size > max(config.max_bytes, config.max_file_bytes) or key_problem(key) is not None
 
