@@ -9,10 +9,12 @@ from collections.abc import Iterable
 
 def digest(*parts: str | bytes) -> str:
     """Return the 32-character hex digest of `parts`, unambiguous about where one part ends."""
-    hasher = hashlib.blake2b(digest_size=16)
+    framed: list[bytes] = []
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        hasher.update(len(raw).to_bytes(8, "little"))
+        framed += (len(raw).to_bytes(8, "little"), raw)
+    hasher = hashlib.blake2b(b"".join(framed[:-1]), digest_size=16)  # one call where most parts are short
+    for raw in framed[-1:]:  # the last is often long, and is not copied
         hasher.update(raw)
     return hasher.hexdigest()
 

@@ -4,16 +4,23 @@ Each step replaces its own partition, so a step that is killed and repeated leav
 steps that work on different partitions never conflict. A write that would change nothing is not made.
 """
 
+import io
+import json
 import logging
 import random
+import re
 import time
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction
 
 from flywheel.errors import DataError, VersionErased
 from flywheel.records import PARTITION, SCHEMAS, VOLATILE, empty
@@ -21,6 +28,9 @@ from flywheel.records import PARTITION, SCHEMAS, VOLATILE, empty
 log = logging.getLogger("flywheel.tables")
 
 ATTEMPTS = 8
+BATCH = 50_000  # rows
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Tables:
@@ -72,6 +82,56 @@ class Tables:
         if _same(name, rows, self.read(name, None, **{column: value})):
             return False
         return self.rewrite(name, rows, **partition)
+
+    def replace_chunks(self, name: str, chunks: Iterable[pl.DataFrame], **partition: str) -> bool:
+        """Like `replace`, for rows that do not fit into memory: at most one chunk is held, and one commit made.
+
+        A kill leaves data files that no version counts; `vacuum` removes them like those of old versions.
+
+        Args:
+            name: the table.
+            chunks: its rows; asked for twice where as many rows stand there already.
+            partition: the one that is replaced.
+
+        Raises:
+            DataError: see `replace`.
+        """
+        [(column, value)] = partition.items()
+        first = list(islice((rows for rows in chunks if rows.height), 2))
+        if len(first) < 2:  # one chunk is no stream
+            return self.replace(name, first[0] if first else empty(name), **partition)
+        if self._stands(name, chunks, column, value):
+            return False
+        self._create(name)
+        files = [self._put(name, rows, column, value) for rows in chunks if rows.height]
+
+        def commit() -> None:
+            table = DeltaTable(self.uri(name), storage_options=self._options or None)
+            filters = cast(Any, [(column, "=", value)])
+            table.create_write_transaction(cast(Any, files), "overwrite", table.schema(), [column], filters)
+
+        _retry_conflicts(commit, name)
+        return True
+
+    def _stands(self, name: str, chunks: Iterable[pl.DataFrame], column: str, value: str) -> bool:
+        """Whether a partition holds exactly these rows, volatile columns aside."""
+        stored = self.scan(name).filter(pl.col(column) == value)
+        if stored.select(pl.len()).collect().item() != sum(rows.height for rows in chunks):
+            return False
+        return _fingerprint(name, chunks) == _fingerprint(name, stored.collect_batches(chunk_size=BATCH))
+
+    def _put(self, name: str, rows: pl.DataFrame, column: str, value: str) -> AddAction:
+        """Write one data file of a partition; it counts once it is committed."""
+        rows = _conform(name, rows)
+        _check_partition(name, rows, column, value)
+        if not _PLAIN.fullmatch(value):
+            raise DataError(f"'{value}' cannot name a folder of table '{name}'; expected letters, digits, '-' and '_'")
+        path, buffer = f"{column}={value}/part-{uuid.uuid4().hex}.parquet", io.BytesIO()
+        rows.drop(column).write_parquet(buffer)
+        rows.drop(column).write_parquet(f"{self.uri(name)}/{path}", mkdir=True, **self._polars_options())
+        counted = json.dumps({"numRecords": rows.height})
+        now = time.time_ns() // 1_000_000
+        return AddAction(path, buffer.tell(), {column: value}, now, True, counted)
 
     def rewrite(self, name: str, rows: pl.DataFrame, **partition: str | int) -> bool:
         """Like `replace`, but written in any case: for changes of volatile columns."""
@@ -187,6 +247,17 @@ def _conform(name: str, rows: pl.DataFrame) -> pl.DataFrame:
     if missing:
         raise DataError(f"rows for table '{name}' lack the columns {missing}")
     return rows.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[name].items())
+
+
+def _fingerprint(name: str, chunks: Iterable[pl.DataFrame]) -> tuple[int, ...]:
+    """Return 128 bits that are the same for the same rows in any order, volatile columns aside."""
+    columns = [column for column in SCHEMAS[name] if column not in VOLATILE.get(name, ())]
+    sums = [0, 0]
+    for chunk in chunks:
+        rows = _conform(name, chunk).select(columns)
+        for place in range(2):
+            sums[place] += int(rows.hash_rows(seed=place).to_numpy().sum(dtype=np.uint64))
+    return tuple(one % 2**64 for one in sums)
 
 
 def _same(name: str, rows: pl.DataFrame, stored: pl.DataFrame) -> bool:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, cast
 import polars as pl
 
 from flywheel.errors import ConfigError
-from flywheel.objects import Source
+from flywheel.objects import ObjectMissing, Source
 from flywheel.raw.arrivals import NUMBER, inventory
 from flywheel.raw.datum import Datum
 from flywheel.raw.decoders import decode, holds_many
 from flywheel.raw.opened import Opened
-from flywheel.raw.reasons import MISSING_OBJECT, Refusal
+from flywheel.raw.reasons import MISSING_OBJECT, Refusal, Refused
 from flywheel.raw.streams import in_order
 from flywheel.tables import Tables
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flywheel.raw")
 
-Place = tuple[str, str, str]  # source, key, modality
+Place = tuple[str, str, str, str, int]  # source, key, modality, version, size
+
+WORTH_ASKING = 1 << 16  # bytes of an image from which its version is asked for rather than its pixels decoded
 
 MOST_STREAMS = 8  # objects with many parts that are open at once
 
@@ -92,11 +94,11 @@ def read_contents(sources: Mapping[str, Source], items: pl.DataFrame, *, workers
 def _places(items: pl.DataFrame) -> dict[str, list[Place]]:
     """Say where each distinct content may be read, in the order of the first such place."""
     places: dict[str, list[Place]] = {}
-    rows = items.select("content_id", "source", "key", "modality", "part").sort("source", "key", "part")
-    for content_id, source, key, modality, _ in rows.iter_rows():
+    rows = items.sort("source", "key", "part").select("content_id", "source", "key", "modality", "version", "size")
+    for content_id, *place in rows.iter_rows():
         known = places.setdefault(content_id, [])
-        if (source, key, modality) not in known:
-            known.append((source, key, modality))
+        if all(place[:3] != [*one[:3]] for one in known):
+            known.append(cast(Place, tuple(place)))
     return places
 
 
@@ -111,9 +113,10 @@ class _Reader:
 
     def read(self, content_id: str) -> tuple[str, bytes] | None:
         """Return modality and bytes of a content from the first place that still holds it."""
-        for source, key, modality in self._wanted[content_id]:
+        for place in self._wanted[content_id]:
+            source, key, modality, _, _ = place
             many = holds_many(key, self._sources[source].config.modality)
-            data = self._part(source, key, content_id) if many else self._object(source, key, content_id)
+            data = self._part(source, key, content_id) if many else self._object(place, content_id)
             if data is not None:
                 return modality, data
         return None
@@ -123,9 +126,23 @@ class _Reader:
         while self._streams:
             self._streams.popitem()[1].close()
 
-    def _object(self, source: str, key: str, content_id: str) -> bytes | None:
+    def _object(self, place: Place, content_id: str) -> bytes | None:
+        source, key, modality, version, size = place
+        if modality == "image" and size >= WORTH_ASKING and (known := self._unchanged(source, key, version)):
+            return known
         [found] = decode(Opened(self._sources[source], key), contents=True)
         return found.data if isinstance(found, Datum) and found.content_id == content_id else None
+
+    def _unchanged(self, source: str, key: str, version: str) -> bytes | None:
+        """Return an object's bytes where it still is what was registered, without looking into them.
+
+        Its version is asked for after it was read, so what was written meanwhile is seen.
+        """
+        try:
+            content = Opened(self._sources[source], key).content()
+            return content if self._sources[source].objects.info(key).version == version else None
+        except (Refused, ObjectMissing):
+            return None
 
     def _part(self, source: str, key: str, content_id: str) -> bytes | None:
         with self._lock:  # one worker decodes, the others wait for it

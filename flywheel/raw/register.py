@@ -7,8 +7,10 @@ the items last: once they stand, the arrival is registered and a repeat reads no
 import json
 import logging
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -26,6 +28,7 @@ from flywheel.raw.part import Part, Row, open_part
 from flywheel.raw.patterns import said_by_key
 from flywheel.raw.reasons import ERASED, MISSING_OBJECT, Refusal, shown
 from flywheel.raw.rows import Scalar
+from flywheel.raw.spill import Spill
 from flywheel.raw.statements import Spec, Statement, event_of
 from flywheel.raw.streams import in_order
 from flywheel.records import SCHEMAS
@@ -33,7 +36,7 @@ from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
 
-Found = list[Datum | Refusal]
+Found = Iterable[Datum | Refusal]
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,14 @@ class ArrivalReport:
     written: bool  # whether this call changed a table
 
 
-@dataclass
 class _Rows:
-    """Rows on their way into the tables."""
+    """Rows on their way into the tables; most of them wait in `folder`."""
 
-    items: list[Row] = field(default_factory=list[Row])
-    quarantine: list[Row] = field(default_factory=list[Row])
-    events: list[Row] = field(default_factory=list[Row])
-    decoded: int = 0
+    def __init__(self, folder: Path):
+        self.items = Spill("items", folder)
+        self.quarantine = Spill("quarantine", folder)
+        self.events: list[Row] = []
+        self.decoded = 0
 
 
 def register_arrival(
@@ -96,17 +99,19 @@ def register_arrival(
     mine = objects.filter(pl.col("arrival") == arrival)
     if mine.is_empty():
         raise DataError(f"there is no arrival '{arrival}'; `plan_arrivals` makes them", (arrival,))
-    if not again and not tables.read("items", arrival=arrival).is_empty():
+    if not again and _has_items(tables, arrival):
         return _report(tables, arrival, mine.height, decoded=0, written=False)
-    rows, erased = _Rows(), read_erased(tables)
-    for sid in sorted(mine["source"].unique()):
-        if sid not in sources:
-            raise ConfigError(
-                f"{arrival} holds objects of source '{sid}', which flywheel.yaml does not name; its id must not change"
-            )
-        part = open_part(tables, sources[sid], spec, arrival, objects.filter(pl.col("source") == sid))
-        _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers)
-    written = _write(tables, arrival, rows)
+    ids, erased = sorted(mine["source"].unique()), read_erased(tables)
+    if strangers := [sid for sid in ids if sid not in sources]:
+        raise ConfigError(
+            f"{arrival} holds objects of sources {strangers}, which flywheel.yaml does not name; ids must not change"
+        )
+    with TemporaryDirectory(prefix="flywheel-") as folder:
+        rows = _Rows(Path(folder))
+        for sid in ids:
+            part = open_part(tables, sources[sid], spec, arrival, objects.filter(pl.col("source") == sid))
+            _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers)
+        written = _write(tables, arrival, rows)
     return _report(tables, arrival, mine.height, rows.decoded, written)
 
 
@@ -137,6 +142,7 @@ class _Registrar:
     def _look(self, row: Row) -> tuple[Found | None, int]:
         """Return an object's data and how many objects were decoded for it; no data where it has to be kept as is."""
         key = row["key"]
+        many = holds_many(key, self.part.source.config.modality)
         if row["state"] != "active":
             return [], 0
         if self.part.owns(row) and key in self.part.later:
@@ -146,10 +152,11 @@ class _Registrar:
         if not self.part.owns(row):
             self._check_order(row)
             known = [item for item in self.part.before.get(key, []) if item["version"] == row["version"]]
-            if known and not holds_many(key, self.part.source.config.modality):  # only what is said about it is new
+            if known and not many:  # only what is said about it is new
                 [item] = known
                 return [Datum("", item["modality"], item["content_id"], item["size"], told=_told(item))], 0
-        return list(decode(Opened(self.part.source, key, row["size"]))), 1
+        found = decode(Opened(self.part.source, key, row["size"]))
+        return found if many else list(found), 1  # what may be very many is read as it is added
 
     def _check_order(self, row: Row) -> None:
         """Refuse to correct labels of an arrival that was not registered: they would look like first ones."""
@@ -179,28 +186,31 @@ class _Registrar:
         for datum in found:
             if isinstance(datum, Refusal):
                 if own:  # an older object's refusals stand in its own arrival
-                    self.rows.quarantine.append(self._refused(row, datum))
+                    self.rows.quarantine.add(self._refused(row, datum))
                 continue
             item = self._item(row, datum)
             old = before.pop(item["item_id"], None)
             if own or part.names(row["key"]) or _differs(old, item):
-                self.rows.items.append(item)
+                self.rows.items.add(item)
             self._add_label(row, datum, item)
         for old in before.values():
             gone = {"status": "retired", "version": row["version"], "arrival": part.arrival}
-            self.rows.items.append({**old, **gone})
+            self.rows.items.add({**old, **gone})
 
     def _without_erased(self, row: Row, found: Found) -> Found:
         """Leave out what may not be stored again, refusals of it included; an object with nothing else says so."""
-        if not self.erased or not found:
-            return found
-        source = self.part.source.config.id
-        kept: Found = []
+        return self._not_erased(row, found) if self.erased else found
+
+    def _not_erased(self, row: Row, found: Found) -> Iterator[Datum | Refusal]:
+        source, seen, kept = self.part.source.config.id, 0, 0
         for datum in found:
+            seen += 1
             subject = "" if isinstance(datum, Refusal) else self._item(row, datum)["subject_id"]
             if not self.erased.has_datum(source, row["key"], datum.part, subject):
-                kept.append(datum)
-        return kept or [Refusal(ERASED, f"{row['key']} holds nothing but what was erased; remove it from the source")]
+                kept += 1
+                yield datum
+        if seen and not kept:
+            yield Refusal(ERASED, f"{row['key']} holds nothing but what was erased; remove it from the source")
 
     def _add_label(self, row: Row, datum: Datum, item: Row) -> None:
         statement = self._statement(row, datum)
@@ -221,7 +231,7 @@ class _Registrar:
             return None
         if label not in self.spec.classes:
             where = f"'{datum.part}' of {row['key']}"
-            self.rows.quarantine.append(self._refused(row, unknown_label(label, where, self.spec.classes, datum.part)))
+            self.rows.quarantine.add(self._refused(row, unknown_label(label, where, self.spec.classes, datum.part)))
             return None
         return Statement(label, row["key"], row["modified_at"])
 
@@ -304,16 +314,24 @@ def _write(tables: Tables, arrival: str, rows: _Rows) -> bool:
     added = [event for event in rows.events if event["event_id"] not in told]
     events = pl.concat([stored, pl.DataFrame(added, schema=SCHEMAS["annotation_events"])])
     written = [
-        tables.replace("quarantine", pl.DataFrame(rows.quarantine, schema=SCHEMAS["quarantine"]), arrival=arrival),
+        tables.replace_chunks("quarantine", rows.quarantine, arrival=arrival),
         tables.replace("annotation_events", events, origin=arrival),
-        tables.replace("items", pl.DataFrame(rows.items, schema=SCHEMAS["items"]), arrival=arrival),
+        tables.replace_chunks("items", rows.items, arrival=arrival),
     ]
     return any(written)
 
 
+def _has_items(tables: Tables, arrival: str) -> bool:
+    return not tables.scan("items").filter(pl.col("arrival") == arrival).head(1).collect().is_empty()
+
+
+def _counted(tables: Tables, table: str, column: str, arrival: str) -> Counter[str]:
+    rows = tables.scan(table).filter(pl.col("arrival") == arrival).group_by(column).len().sort(column)
+    return Counter(dict(rows.collect().iter_rows()))
+
+
 def _report(tables: Tables, arrival: str, objects: int, decoded: int, written: bool) -> ArrivalReport:
-    statuses = Counter(tables.read("items", arrival=arrival)["status"])
-    reasons = Counter(sorted(tables.read("quarantine", arrival=arrival)["reason"]))
+    statuses, reasons = _counted(tables, "items", "status", arrival), _counted(tables, "quarantine", "reason", arrival)
     report = ArrivalReport(
         arrival=arrival,
         objects=objects,

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from flywheel.errors import DataError
 from flywheel.objects import storage_options
 from flywheel.records import SCHEMAS, empty
 from flywheel.tables import Tables
@@ -138,3 +139,47 @@ def test_rivals_that_do_the_same_should_leave_it_done_once(open_them: Callable[[
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(write, range(2)))
     assert counts(open_them()) == {"arrival-00001": 3}
+
+
+def test_chunks_should_replace_one_partition_in_one_commit(shelf: Tables) -> None:
+    rows = landed("arrival-00001", 9)
+    shelf.replace("objects", landed("arrival-00002", 2), arrival="arrival-00002")
+    shelf.replace("objects", landed("arrival-00001", 4, "old"), arrival="arrival-00001")
+    before = shelf.version("objects")
+    assert shelf.replace_chunks("objects", [rows[:5], rows[:0], rows[5:]], arrival="arrival-00001") is True
+    assert before is not None and shelf.version("objects") == before + 1
+    assert counts(shelf) == {"arrival-00001": 9, "arrival-00002": 2}
+    assert_frame_equal(shelf.read("objects", arrival="arrival-00001").sort("size"), rows)
+
+
+def test_chunks_that_stand_already_should_not_be_written(shelf: Tables) -> None:
+    rows = landed("arrival-00001", 9)
+    shelf.replace("objects", rows, arrival="arrival-00001")
+    before = shelf.version("objects")
+    assert shelf.replace_chunks("objects", [rows[5:], rows[:5]], arrival="arrival-00001") is False
+    assert shelf.version("objects") == before
+    changed = rows.with_columns(size=pl.when(pl.col("size") == 8).then(80).otherwise("size"))
+    assert shelf.replace_chunks("objects", [changed[5:], changed[:5]], arrival="arrival-00001") is True
+    assert shelf.read("objects")["size"].sum() == 36 + 72
+
+
+def test_chunks_should_stay_in_their_partition(shelf: Tables) -> None:
+    rows = landed("arrival-00001", 4)
+    with pytest.raises(DataError, match="outside"):
+        shelf.replace_chunks("objects", [rows[:2], rows[2:]], arrival="arrival-00002")
+    assert shelf.read("objects").is_empty()
+
+
+def test_chunks_of_different_partitions_should_not_conflict(open_them: Callable[[], Tables]) -> None:
+    open_them().append("objects", empty("objects"))
+    start = Barrier(3)
+
+    def write(number: int) -> bool:
+        name, tables = f"arrival-{number:05d}", open_them()
+        rows = landed(name, 6)
+        start.wait()
+        return tables.replace_chunks("objects", [rows[:3], rows[3:]], arrival=name)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert all(pool.map(write, range(1, 4)))
+    assert counts(open_them()) == {f"arrival-{number:05d}": 6 for number in range(1, 4)}
