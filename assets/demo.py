@@ -64,7 +64,7 @@ def judge_demo(folder: DemoFolder, started: float) -> dict[str, Any]:
     config = load_config(folder.config)
     tables = open_tables(config)
     modality = config.label_spec.modality
-    encoder = open_encoder(modality, getattr(config.encoders, modality))
+    encoder = open_encoder(modality, getattr(config.encoders, modality), config.encoders)
     return summarize(folder, tables, config, encoder.id, time.monotonic() - started)
 
 

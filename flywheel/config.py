@@ -109,6 +109,23 @@ class SignalsConfig(Section):
     max_seconds: float = Field(default=604_800, gt=0, le=999_999, description="longer recordings are refused")
 
 
+class VideoConfig(Section):
+    """How videos become items: frames, which are images, or clips."""
+
+    items: Literal["clips", "frames"] | None = Field(
+        default=None, description="default: frames where the source holds images, else clips"
+    )
+    every_seconds: float = Field(default=1.0, ge=0.01, le=3600, description="from frame to frame")
+    scenes: bool = Field(default=False, description="a frame where a scene begins, clips that end with their scene")
+    scene_threshold: Share = Field(
+        default=0.12, description="mean change of brightness from which a scene is another one"
+    )
+    clip_seconds: float = Field(default=10.0, ge=0.1, le=3600, description="length of a clip at most")
+    frames_per_clip: int = Field(default=8, ge=1, le=64, description="frames of a clip that are looked at, at most")
+    max_seconds: float = Field(default=14_400, gt=0, le=999_999, description="longer videos are refused")
+    max_frames: int = Field(default=1_000_000, ge=1, description="videos with more frames are read no further")
+
+
 class SourceConfig(Section):
     """One place data comes from. Its id is permanent: items are named after it."""
 
@@ -124,6 +141,7 @@ class SourceConfig(Section):
     max_file_bytes: int = Field(default=5_000_000_000, gt=0, description="limit of what is read piece by piece")
     max_pixels: int = Field(default=50_000_000, gt=0, description="larger images are refused before decoding")
     signals: SignalsConfig = SignalsConfig()
+    video: VideoConfig = VideoConfig()
     expectations: tuple[dict[str, Any], ...] = Field(
         default=(), description="what should be true of its items, written as in expectations/*.yaml"
     )
@@ -131,12 +149,25 @@ class SourceConfig(Section):
     s3: S3 = S3()
     events: EventsConfig | None = Field(default=None, description="notifications, instead of frequent sweeps")
 
+    @model_validator(mode="after")
+    def _holds_what_it_says(self) -> "SourceConfig":
+        unfit = {"image": "clips", "video": "frames"}.get(self.modality)
+        if unfit is not None and self.video.items == unfit:
+            raise ValueError(f"'video.items' cannot be '{unfit}' where the source holds the modality '{self.modality}'")
+        return self
+
 
 class EncoderConfig(Section):
     """How one modality becomes vectors."""
 
     kind: Literal[
-        "minilm", "efficientnet-conse", "transformers-text", "transformers-clip", "record-words", "signal-spectrum"
+        "minilm",
+        "efficientnet-conse",
+        "transformers-text",
+        "transformers-clip",
+        "record-words",
+        "signal-spectrum",
+        "video-frames",
     ]
     model: str | None = Field(default=None, description="local path or hub id, for the transformers kinds")
     revision: str | None = Field(default=None, description="hub revision")
@@ -158,6 +189,7 @@ class EncodersConfig(Section):
     record: EncoderConfig = EncoderConfig(kind="record-words", max_tokens=256)
     signal: EncoderConfig = EncoderConfig(kind="signal-spectrum")
     text: EncoderConfig = EncoderConfig(kind="minilm")
+    video: EncoderConfig = EncoderConfig(kind="video-frames")
 
 
 class IndexConfig(Section):

@@ -4,7 +4,7 @@ import threading
 
 import dagster as dg
 
-from flywheel.config import MODALITIES, EncoderConfig, load_config
+from flywheel.config import MODALITIES, EncoderConfig, EncodersConfig, load_config
 from flywheel.encoders import Encoder, open_encoder
 
 _opened: dict[tuple[str, str], Encoder] = {}
@@ -18,12 +18,13 @@ class EncodersResource(dg.ConfigurableResource[dict[str, Encoder]]):
 
     def create_resource(self, context: dg.InitResourceContext) -> dict[str, Encoder]:
         configured = load_config(self.config_path).encoders
-        return {modality: _open(modality, getattr(configured, modality)) for modality in MODALITIES}
+        return {modality: _open(modality, getattr(configured, modality), configured) for modality in MODALITIES}
 
 
-def _open(modality: str, config: EncoderConfig) -> Encoder:
-    key = (modality, config.model_dump_json())
+def _open(modality: str, config: EncoderConfig, others: EncodersConfig) -> Encoder:
+    seen_through = others.image.model_dump_json() if modality == "video" else ""
+    key = (modality, config.model_dump_json() + seen_through)
     with _lock:
         if key not in _opened:
-            _opened[key] = open_encoder(modality, config)
+            _opened[key] = open_encoder(modality, config, others)
         return _opened[key]

@@ -11,16 +11,21 @@ KINDS = {
     "transformers-clip": ("image", "text"),
     "record-words": ("record",),
     "signal-spectrum": ("signal",),
+    "video-frames": ("video",),
 }
 
 
 def open_encoders(config: EncodersConfig) -> dict[str, Encoder]:
     """Return the encoder of every modality, by modality."""
-    return {modality: open_encoder(modality, getattr(config, modality)) for modality in MODALITIES}
+    return {modality: open_encoder(modality, getattr(config, modality), config) for modality in MODALITIES}
 
 
-def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
+def open_encoder(modality: str, config: EncoderConfig, others: EncodersConfig | None = None) -> Encoder:
     """Return the encoder of `modality`; its weights are loaded when the first content is encoded.
+
+    Args:
+        others: the encoders of the other modalities, where one looks through another's eyes: clips are seen as the
+            image encoder sees their frames.
 
     Raises:
         ConfigError: the kind does not encode this modality, its package is missing, or its model is not found.
@@ -40,6 +45,10 @@ def open_encoder(modality: str, config: EncoderConfig) -> Encoder:
         from flywheel.encoders.text import open_minilm
 
         return RecordEncoder(open_minilm(max_tokens=config.max_tokens, precision=config.precision))
+    if config.kind == "video-frames":
+        from flywheel.encoders.video import VideoEncoder
+
+        return VideoEncoder(open_encoder("image", (others or EncodersConfig()).image))
     if config.kind == "signal-spectrum":
         from flywheel.encoders.signals import SignalEncoder
 

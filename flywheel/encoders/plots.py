@@ -1,4 +1,7 @@
-"""Signals as people see them: the leads under one another, seconds along the bottom. The same bytes every time."""
+"""Signals and clips as people see them, the same bytes every time.
+
+A signal is a plot, its leads under one another; a clip is a sheet of its frames, to be read line by line.
+"""
 
 import io
 from typing import Any
@@ -6,12 +9,27 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from flywheel.raw.decoders.signals import Signal
+from flywheel.raw.decoders.video import Clip
 
 MOST_LEADS = 16  # drawn of a window; it says so where there are more
 MOST_POINTS = 4000  # of a lead; of longer ones the highest and lowest of each stretch
 WIDTH, HEIGHT = 9.0, 0.9  # inches; the height is one lead's
+COLUMNS = 4  # frames in a line of a contact sheet
+
+
+def contact_sheet(clip: Clip) -> bytes:
+    """Return a PNG of a clip's frames in the order of time, four in a line."""
+    count, height, width = clip.frames.shape[:3]
+    columns = min(count, COLUMNS)
+    sheet = Image.new("RGB", (columns * width, -(-count // columns) * height))
+    for place, frame in enumerate(clip.frames):
+        sheet.paste(Image.fromarray(frame), (place % columns * width, place // columns * height))
+    target = io.BytesIO()
+    sheet.save(target, "PNG", compress_level=6)
+    return target.getvalue()
 
 
 def plot_signal(signal: Signal) -> bytes:

@@ -4,8 +4,9 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
-from flywheel.encoders.plots import plot_signal
+from flywheel.encoders.plots import contact_sheet, plot_signal
 from flywheel.raw.decoders.signals import parse_signal
+from flywheel.raw.decoders.video import parse_clip
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ def show(modality: str, data: bytes) -> Shown:
     """Return what a person sees of a content; `data` is what an encoder gets of it."""
     if modality == "signal":
         return Shown("image", plot_signal(parse_signal(data)))
+    if modality == "video":
+        return Shown("image", contact_sheet(parse_clip(data)))
     if modality == "record":
         return Shown("text", in_words(data).replace("; ", "\n").encode("utf-8"))
     return Shown(shown_as(modality), data)

@@ -14,6 +14,7 @@ from flywheel.raw.decoders.images import IMAGE_ENDINGS, decode_image
 from flywheel.raw.decoders.signals import DECLARED_ENDINGS, SIGNAL_ENDINGS, decode_signal
 from flywheel.raw.decoders.tables import decode_table
 from flywheel.raw.decoders.texts import TEXT_ENDINGS, decode_text
+from flywheel.raw.decoders.video import VIDEO_ENDINGS, decode_video
 from flywheel.raw.opened import Opened
 from flywheel.raw.reasons import BAD_KEY, UNKNOWN_TYPE, Refusal, Refused, shown
 from flywheel.raw.rows import TABLE_ENDINGS
@@ -40,6 +41,7 @@ DECODERS = (
     Decoder(("text",), TEXT_ENDINGS, decode_text, many=False),
     Decoder(("text", "record"), TABLE_ENDINGS, decode_table, many=True),
     Decoder(("signal",), SIGNAL_ENDINGS, decode_signal, many=True),
+    Decoder(("video", "image"), VIDEO_ENDINGS, decode_video, many=True),
     Decoder(("signal",), DECLARED_ENDINGS, decode_signal, many=True, declared=True),
 )
 ENDINGS = tuple(dict.fromkeys(ending for decoder in DECODERS for ending in decoder.endings))
