@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import decode, neighbors, sweep
+from benchmarks import decode, increment, ingest, neighbors, sweep
 from benchmarks.registry import Benchmark, measure, summary
 
-BENCHMARKS: dict[str, Benchmark] = {one.BENCHMARK.name: one.BENCHMARK for one in (decode, neighbors, sweep)}
+BENCHMARKS: dict[str, Benchmark] = {
+    one.BENCHMARK.name: one.BENCHMARK for one in (decode, increment, ingest, neighbors, sweep)
+}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -28,6 +28,8 @@ class FolderStore:
         page_size: files in one page of a listing.
     """
 
+    readers = 2
+
     def __init__(self, root: str | Path, page_size: int = 1000):
         self.root = Path(root).resolve()
         self._page_size = page_size

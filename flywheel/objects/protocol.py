@@ -29,6 +29,11 @@ class Page:
 class ObjectStore(Protocol):
     """A folder or an S3 prefix. Keys are relative, never leave the root, and hold no control characters."""
 
+    @property
+    def readers(self) -> int:
+        """How many threads should read small objects at once: more than cores where each waits for a server."""
+        ...
+
     def pages(self, token: str | None = None) -> Iterator[Page]:
         """Yield the whole listing in pages, or what follows the page whose `next` was `token`.
 

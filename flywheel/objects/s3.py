@@ -29,6 +29,7 @@ from flywheel.objects.protocol import ObjectInfo, Page
 log = logging.getLogger("flywheel.objects")
 
 ATTEMPTS = 6  # at one request
+CONNECTIONS = 16  # at once, to one endpoint
 READS = 4  # attempts at one body; botocore itself retries only what happens before the first byte
 T = TypeVar("T")
 
@@ -71,7 +72,7 @@ def open_client(s3: S3) -> Any:
         retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
         connect_timeout=min(10.0, s3.timeout_seconds),
         read_timeout=s3.timeout_seconds,
-        max_pool_connections=16,
+        max_pool_connections=CONNECTIONS,
         # servers other than AWS do not all know the newer trailing checksums
         request_checksum_calculation="when_required" if own else "when_supported",
         response_checksum_validation="when_required" if own else "when_supported",
@@ -87,6 +88,8 @@ class S3Store:
         s3: how the endpoint is reached.
         page_size: objects in one page of a listing; the server may give fewer.
     """
+
+    readers = CONNECTIONS
 
     def __init__(self, address: str, s3: S3, page_size: int = 1000):
         self._page_size = page_size

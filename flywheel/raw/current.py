@@ -61,7 +61,9 @@ def current_quarantine(tables: Tables) -> pl.DataFrame:
     return stands.join(found, on=["source", "part", "reason"], how="anti").sort("source", "key", "part", "reason")
 
 
-def read_contents(sources: Mapping[str, Source], items: pl.DataFrame, *, workers: int = 2) -> Iterator["Content"]:
+def read_contents(
+    sources: Mapping[str, Source], items: pl.DataFrame, *, workers: int | None = None
+) -> Iterator["Content"]:
     """Yield what an encoder gets of each distinct content among `items`, in the order of where it lies.
 
     Images come as their source holds them, all else in its canonical form. What is read is checked against its
@@ -76,9 +78,10 @@ def read_contents(sources: Mapping[str, Source], items: pl.DataFrame, *, workers
     from flywheel.encoders.protocol import Content  # a later station's word for what this one hands out
 
     wanted = _places(items)
-    strangers = {place[0] for places in wanted.values() for place in places} - sources.keys()
-    if strangers:
+    used = {place[0] for places in wanted.values() for place in places}
+    if strangers := used - sources.keys():
         raise ConfigError(f"items come from the sources {sorted(strangers)}, which flywheel.yaml no longer names")
+    workers = workers or max((sources[sid].objects.readers for sid in used), default=1)
     lost = 0
     with closing(_Reader(sources, wanted)) as reader:
         for content_id, found in zip(wanted, in_order(reader.read, wanted, workers=workers)):

@@ -72,7 +72,7 @@ def register_arrival(
     *,
     evaluation_share: float,
     again: bool = False,
-    workers: int = 2,
+    workers: int | None = None,
 ) -> ArrivalReport:
     """Turn the objects of an arrival into items, quarantine rows and label events.
 
@@ -88,7 +88,7 @@ def register_arrival(
         evaluation_share: share of the subjects kept for evaluation, 0..1.
         again: read the arrival once more, for instance under a new label spec. Events only ever add up; objects
             that later arrivals changed keep what stands for them.
-        workers: threads that read and decode.
+        workers: threads that read and decode; as many as suit the source when left out.
 
     Raises:
         DataError: there is no such arrival, or one before it must be registered first.
@@ -110,7 +110,7 @@ def register_arrival(
         rows = _Rows(Path(folder))
         for sid in ids:
             part = open_part(tables, sources[sid], spec, arrival, objects.filter(pl.col("source") == sid))
-            _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers)
+            _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers or sources[sid].objects.readers)
         written = _write(tables, arrival, rows)
     return _report(tables, arrival, mine.height, rows.decoded, written)
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from benchmarks import increment
 from benchmarks.__main__ import BENCHMARKS, app, sizes_of
 from benchmarks.registry import Benchmark, summary
 from benchmarks.sweep import sweep_generated
@@ -15,6 +16,8 @@ from tests.checkout import ROOT
 
 SMALL = {
     "decode": ["repeats=1", "pictures=1", "large=1000", "size=64"],
+    "increment": ["images=100", "posts=100", "repeats=1"],
+    "ingest": ["rows=400", "files=40", "repeats=1"],
     "neighbors": ["n=2000", "dim=16", "k=5", "centers=20", "repeats=1"],
     "sweep": ["keys=4000", "stored=50", "latency_ms=0"],
 }
@@ -26,7 +29,13 @@ def parts(output: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return json.loads(document), json.loads(figures)
 
 
-@pytest.mark.parametrize("name", sorted(BENCHMARKS))
+OWN_PROCESSES = {"increment", "ingest"}  # these start processes, and a server
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in OWN_PROCESSES else ()) for name in sorted(BENCHMARKS)],
+)
 def test_a_benchmark_measures_at_the_sizes_asked_for(name: str) -> None:
     sizes = [word for size in SMALL[name] for word in ("--size", size)]
     done = CliRunner().invoke(app, [name, *sizes])
@@ -57,6 +66,21 @@ def test_a_sweep_in_many_ticks_takes_in_every_key_once() -> None:
         ("unchanged", 12, 12_000),
         ("changed", 12, 12_120),
     ]
+
+
+def test_increment_counts_what_is_encoded_twice() -> None:
+    def row(run: str, seconds: float, passes: int, contents: int) -> dict[str, Any]:
+        return {"run": run, "cpu_seconds": seconds, "forward_passes": passes, "contents": contents}
+
+    rows = [
+        row("full", 300, 100, 100),
+        row("unchanged", 3, 0, 100),
+        row("unchanged", 5, 0, 100),
+        row("unchanged", 4, 2, 100),
+        row("one percent", 6, 3, 101),
+    ]
+    found = increment.figures(rows)
+    assert (found["unchanged_ratio"], found["one_percent_cost"], found["forward_passes_extra"]) == (75, 0.02, 4)
 
 
 def test_the_graph_of_the_inverted_file_is_nearly_the_exact_one() -> None:
