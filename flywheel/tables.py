@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import unquote
 
 import numpy as np
 import polars as pl
@@ -59,8 +60,7 @@ class Tables:
         """
         if version == -1 or self.version(name) is None:
             return empty(name).lazy()
-        standing = self.uri(name) if version is None else self._standing(name, version)
-        frame = pl.scan_delta(standing, **self._polars_options())
+        frame = pl.scan_delta(self._standing(name, version), **self._polars_options())
         return frame.select(pl.col(column).cast(dtype) for column, dtype in SCHEMAS[name].items())
 
     def read(self, name: str, version: int | None = None, **partition: object) -> pl.DataFrame:
@@ -175,10 +175,10 @@ class Tables:
         found = {name: self.version(name) for name in SCHEMAS}
         return {name: -1 if version is None else version for name, version in found.items()}
 
-    def _standing(self, name: str, version: int) -> DeltaTable:
-        """Open a version of a table; say so where an erasure removed it."""
+    def _standing(self, name: str, version: int | None) -> DeltaTable:
+        """Open a version of a table, or the newest; say so where an erasure removed it."""
         try:
-            return DeltaTable(self.uri(name), version=version, storage_options=self._options or None)
+            return _PlainPaths(self.uri(name), version=version, storage_options=self._options or None)
         except DeltaError as error:
             erasures = self.read("erasures") if name != "erasures" else empty("erasures")
             if erasures.is_empty():
@@ -221,6 +221,16 @@ class Tables:
 
     def _polars_options(self) -> dict[str, Any]:
         return {"storage_options": self._options, "credential_provider": None} if self._options else {}
+
+
+class _PlainPaths(DeltaTable):
+    """A table whose root may hold any character: deltalake gives it percent-encoded, polars opens it as it is."""
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        found, encoded = super().file_uris(*args, **kwargs), self.table_uri.removeprefix("file://")
+        if not self.table_uri.startswith("file://"):
+            return found
+        return [f"{unquote(encoded)}{path.removeprefix(encoded)}" for path in found]
 
 
 def _retry_conflicts(commit: Callable[[], None], name: str) -> None:

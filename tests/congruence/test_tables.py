@@ -183,3 +183,14 @@ def test_chunks_of_different_partitions_should_not_conflict(open_them: Callable[
     with ThreadPoolExecutor(3) as pool:
         assert all(pool.map(write, range(1, 4)))
     assert counts(open_them()) == {f"arrival-{number:05d}": 6 for number in range(1, 4)}
+
+
+@pytest.mark.parametrize("name", ["a folder", "50% grün", "a+b&c#d?e", "日本"])
+def test_a_root_may_have_any_name(tmp_path: Path, name: str) -> None:
+    tables = Tables(str(tmp_path / name))
+    assert tables.replace("objects", landed("arrival-00001", 2), arrival="arrival-00001")
+    assert tables.replace("objects", landed("arrival-00002", 3), arrival="arrival-00002")
+    assert counts(tables) == {"arrival-00001": 2, "arrival-00002": 3}
+    assert tables.scan("objects", 1).collect().height == 2
+    assert not tables.replace("objects", landed("arrival-00001", 2), arrival="arrival-00001")
+    assert (tmp_path / name / "objects" / "_delta_log").is_dir()
