@@ -6,13 +6,16 @@ All ids are 128-bit BLAKE2b digests in hex (32 characters); a UUID can be read o
 import hashlib
 from collections.abc import Iterable
 
+_SIZES = tuple(size.to_bytes(8, "little") for size in range(256))
+
 
 def digest(*parts: str | bytes) -> str:
     """Return the 32-character hex digest of `parts`, unambiguous about where one part ends."""
     framed: list[bytes] = []
     for part in parts:
         raw = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        framed += (len(raw).to_bytes(8, "little"), raw)
+        size = len(raw)
+        framed += (_SIZES[size] if size < len(_SIZES) else size.to_bytes(8, "little"), raw)
     hasher = hashlib.blake2b(b"".join(framed[:-1]), digest_size=16)  # one call where most parts are short
     for raw in framed[-1:]:  # the last is often long, and is not copied
         hasher.update(raw)

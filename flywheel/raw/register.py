@@ -36,6 +36,8 @@ from flywheel.tables import Tables
 
 log = logging.getLogger("flywheel.raw")
 
+_JSON = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False)  # `dumps` would make one a row
+
 Found = Iterable[Datum | Refusal]
 
 
@@ -268,7 +270,7 @@ class _Registrar:
             "modality": datum.modality,
             "content_id": datum.content_id,
             "size": datum.size,
-            "attributes": json.dumps(attributes, sort_keys=True, ensure_ascii=False, allow_nan=False),
+            "attributes": _JSON.encode(attributes),
             "split": split,
             "license": config.license,
             "provenance": config.provenance,
