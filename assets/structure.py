@@ -157,9 +157,9 @@ def data_map(
 
 
 def words_of(tables: Tables, sources: dict[str, Source], modality: str) -> Iterator[Content]:
-    """Yield each distinct content of a modality as a person reads it."""
+    """Yield each distinct content of a modality as a person reads it; records as they are."""
     for content in read_contents(sources, contents_of(tables, modality)):
-        yield replace(content, data=show(modality, content.data).data)
+        yield content if modality == "record" else replace(content, data=show(modality, content.data).data)
 
 
 def said_of(tables: Tables, modality: str) -> Iterator[Content]:

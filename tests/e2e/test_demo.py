@@ -12,6 +12,7 @@ import pytest
 
 from flywheel.config import load_config
 from flywheel.objects import open_tables
+from flywheel.raw import current_items
 from tests.checkout import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -123,6 +124,19 @@ def test_the_same_on_texts(tmp_path: Path) -> None:
     assert (summary["dataset"], summary["items"], summary["planted_gap"]) == ("newsgroups", 500, "hidden:sci.med")
     assert [turn["labels_spent"] for turn in summary["turns"]] == [10, 10]
     assert min(turn["accuracy"] for turn in summary["turns"]) > 0.5
+    assert (demo.folder / "report.html").exists()
+
+
+def test_the_same_on_health_records(tmp_path: Path) -> None:
+    demo = run_demo(tmp_path / "records", "records", "--items", "1500", "--seed", "0")
+    summary = demo.summary
+    assert list(summary) == KEYS
+    assert (summary["dataset"], summary["items"], summary["planted_gap"]) == ("nafld", 1500, "class:diabetes")
+    assert [turn["labels_spent"] for turn in summary["turns"]] == [18, 18]
+    assert min(turn["accuracy"] for turn in summary["turns"]) > 0.6
+    items = current_items(open_tables(load_config(demo.folder / "flywheel.yaml")))
+    assert items["key"].unique().sort().to_list() == ["people-1.csv", "people-2.csv"]
+    assert set(items["modality"]) == {"record"}
     assert (demo.folder / "report.html").exists()
 
 

@@ -12,9 +12,13 @@ from flywheel.demo import prepare_demo
 from flywheel.demo.datasets import Dataset, load_dataset
 from flywheel.demo.planting import GAP_SHARE, known_gaps, parse_gap, plan
 from flywheel.errors import ConfigError
+from flywheel.objects import FolderStore, Source
+from flywheel.raw.datum import Datum
+from flywheel.raw.decoders import decode
+from flywheel.raw.opened import Opened
 
 
-@pytest.fixture(scope="module", params=["images", "text"])
+@pytest.fixture(scope="module", params=["images", "text", "records"])
 def dataset(request: pytest.FixtureRequest) -> Dataset:
     return load_dataset(request.param)
 
@@ -69,7 +73,7 @@ def test_looks_change_the_picture_and_not_the_truth(tmp_path: Path) -> None:
 
 
 def test_the_bucket_fills_in_portions_and_never_tells_the_truth(tmp_path: Path, dataset: Dataset) -> None:
-    kind = "images" if dataset.modality == "image" else "text"
+    kind = {"image": "images", "text": "text", "record": "records"}[dataset.modality]
     folder = prepare_demo(kind, gap=None, seed=0, items=500, out=tmp_path / "demo")
     first = folder.land(1)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo" / "bucket").rglob("*")}
@@ -85,7 +89,7 @@ def test_the_bucket_fills_in_portions_and_never_tells_the_truth(tmp_path: Path, 
 
 
 def _labels_in(bucket: Path) -> int:
-    tables = [pl.read_csv(path) for path in bucket.glob("*.csv")]
+    tables = [table for path in bucket.glob("*.csv") if "label" in (table := pl.read_csv(path)).columns]
     lines = [json.loads(line) for path in bucket.glob("*.jsonl") for line in path.read_text("utf-8").splitlines()]
     return sum(table["label"].count() for table in tables) + sum(line["label"] is not None for line in lines)
 
@@ -103,3 +107,33 @@ def test_another_demo_takes_the_folder_and_a_strangers_folder_is_left_alone(tmp_
     assert (stranger / "thesis.txt").exists()
     with pytest.raises(ConfigError, match="at least 500"):
         prepare_demo("text", gap=None, seed=0, items=10, out=out)
+
+
+def test_health_records_arrive_whole_and_are_read_as_of_a_year_before(tmp_path: Path) -> None:
+    folder = prepare_demo("records", gap="named:women-over-64", seed=0, items=500, out=tmp_path / "demo")
+    folder.land(1)
+    folder.land(2)
+    bucket, planned = tmp_path / "demo" / "bucket", folder.plan
+    people = pl.concat([pl.read_csv(path) for path in sorted(bucket.glob("people-*.csv"))])
+    assert sorted(people["id"].cast(pl.String)) == sorted(planned["part"])
+    assert set(people.filter(clinic="c").select("sex").to_series()) == {"female"}
+    assert people.filter(clinic="c")["age"].min() >= 65  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+    events = pl.concat([pl.read_csv(path) for path in sorted(bucket.glob("events-*.csv"))])
+    assert set(events["id"]) <= set(people["id"]) and events["days"].max() > 0  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+    known = events.filter(pl.col("days") <= 0, pl.col("event") == "diabetes")
+    truth = dict(planned.select("part", "label").iter_rows())
+    assert {truth[str(person)] for person in known["id"]} <= {"cardiovascular", "diabetes"}
+    [source] = load_config(folder.config).sources
+    items = [
+        datum
+        for portion in (1, 2)
+        for datum in decode(Opened(Source(source, FolderStore(bucket)), f"people-{portion}.csv"), contents=True)
+        if isinstance(datum, Datum)
+    ]
+    assert len(items) == 500
+    seen = events.filter(pl.col("days") < -365).group_by("id").agg(pl.col("event").unique())
+    expected = {str(person): set(names) for person, names in seen.iter_rows()}
+    for item in items:
+        values = json.loads(item.data or b"")
+        assert "clinic" not in values and "label" not in values
+        assert {name for name, value in values.items() if value is True} == expected.get(item.part, set())

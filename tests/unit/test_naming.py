@@ -1,5 +1,8 @@
+import json
+
 import numpy as np
 
+from flywheel.encoders import Content
 from flywheel.structure.naming import (
     WordCounts,
     choose_names,
@@ -111,3 +114,16 @@ def test_default_vocabulary_holds_the_names_of_things() -> None:
     words = default_vocabulary()
     assert len(words) == len(set(words)) > 900
     assert {"goldfish", "sandal"} <= set(words)
+
+
+def test_records_are_named_by_what_sets_them_apart() -> None:
+    def content(number: int, **values: object) -> Content:
+        return Content(str(number), "record", json.dumps(values).encode())
+
+    old = [content(i, age=62 + i, sex="female", diabetes=True, diabetes_count=3, hdl_last=31.5) for i in range(6)]
+    young = [content(10 + i, age=21 + i, sex="female", smokes=False, hdl_last=75, radius_mean=7) for i in range(6)]
+    labels = {one.content_id: int(one in young) for one in (*old, *young)}
+    ranked = rank_by_texts(WordCounts.of([*old, *young], labels, 2), [6, 6])
+    assert [term for term, _ in ranked[0]][:3] == ["age 60 to 80", "diabetes", "hdl 30 to 40"]
+    assert {term for term, _ in ranked[1][:3]} == {"age 20 to 30", "hdl 60 to 80", "radius mean 6 to 8"}
+    assert dict(ranked[0])["sex female"] == 0
