@@ -47,7 +47,7 @@ def run(
 
 @app.command()
 def demo(
-    kind: Annotated[str, typer.Argument(help="images or text")],
+    kind: Annotated[str, typer.Argument(help="images, text, records or video")],
     gap: Annotated[str | None, typer.Option(help="What the first labels shall lack; none for a control run.")] = None,
     seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
     items: Annotated[int | None, typer.Option(help="How many items arrive in all.")] = None,

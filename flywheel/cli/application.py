@@ -18,10 +18,11 @@ class DemoKind(StrEnum):
     images = "images"
     text = "text"
     records = "records"
+    video = "video"
 
 
 def demo(
-    kind: Annotated[DemoKind, typer.Argument(help="Photographs of clothes, short texts, or health records.")],
+    kind: Annotated[DemoKind, typer.Argument(help="Photographs of clothes, short texts, health records, or films.")],
     gap: Annotated[
         str | None, typer.Option(help="What the first labels shall lack, like class:Sandal, hidden:sideways; or none.")
     ] = None,

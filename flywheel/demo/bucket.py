@@ -14,7 +14,8 @@ import yaml
 from PIL import Image as Pictures
 
 from flywheel.demo.datasets import SEEN_UNTIL, Dataset, Health, load_dataset
-from flywheel.demo.planting import DEFAULT_GAPS, LOOKS, Pixels, parse_gap, plan
+from flywheel.demo.planting import DEFAULT_GAPS, LOOKS, Gap, Pixels, parse_gap, plan
+from flywheel.demo.videos import CLIP_SECONDS, CLIPS, PIECE, encode_piece, films, parse_scene, plan_videos
 from flywheel.errors import ConfigError
 
 DEFAULT_ITEMS = 5000
@@ -51,6 +52,8 @@ class DemoFolder:
             _land_records(self, self.dataset.contents, rows, portion)
         elif self.dataset.modality == "image":
             _land_images(self, rows, portion)
+        elif self.dataset.modality == "video":
+            _land_videos(self, rows, portion)
         else:
             _land_posts(self, rows)
         return rows.height
@@ -62,17 +65,26 @@ def prepare_demo(kind: str, *, gap: str | None, seed: int, items: int | None, ou
     Raises:
         ConfigError: `out` holds something that is no demo, or the gap or number of items does not fit.
     """
-    items = DEFAULT_ITEMS if items is None else items
-    if items < SMALLEST:
-        raise ConfigError(f"--items must be at least {SMALLEST}, found {items}: fewer leave nothing to compare")
-    dataset = load_dataset(kind)
-    parsed = parse_gap(gap or DEFAULT_GAPS[kind], dataset)
-    planned = _with_keys(plan(dataset, parsed, seed, items), dataset)
-    _claim(out, {"kind": kind, "gap": parsed.text, "seed": seed, "items": items, "layout": 1})
+    dataset, parsed, planned = _planned(kind, gap or DEFAULT_GAPS[kind], seed, items)
+    _claim(out, {"kind": kind, "gap": parsed.text, "seed": seed, "items": planned.height, "layout": 1})
     folder = DemoFolder(out, out / "flywheel.yaml", dataset, parsed.text, seed, planned)
     _write_truth(folder)
     _write_text(folder.config, _config_text(folder))
     return folder
+
+
+def _planned(kind: str, gap: str, seed: int, items: int | None) -> tuple[Dataset, Gap, pl.DataFrame]:
+    if kind == "video":
+        if items is not None:
+            raise ConfigError("the films are what they are: the demo 'video' takes no --items")
+        parsed = parse_scene(gap)
+        return films(), parsed, plan_videos(parsed, seed)
+    items = DEFAULT_ITEMS if items is None else items
+    if items < SMALLEST:
+        raise ConfigError(f"--items must be at least {SMALLEST}, found {items}: fewer leave nothing to compare")
+    dataset = load_dataset(kind)
+    parsed = parse_gap(gap, dataset)
+    return dataset, parsed, _with_keys(plan(dataset, parsed, seed, items), dataset)
 
 
 def _with_keys(planned: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
@@ -115,6 +127,18 @@ def _land_images(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
     writer.writeheader()
     writer.writerows(lines)
     _write_once(bucket / f"manifest-{portion}.csv", text.getvalue().encode())
+
+
+def _land_videos(folder: DemoFolder, rows: pl.DataFrame, portion: int) -> None:
+    lines: list[dict[str, str | None]] = []
+    for row in rows.unique("key", keep="first", maintain_order=True).iter_rows(named=True):
+        path = folder.root / "bucket" / row["key"]
+        if not path.exists():
+            _write_once(path, encode_piece(row["row"]))
+        label = row["label"] if row["labeled"] else None
+        lines.append({"key": row["key"], "label": label, "split": row["split"]})
+    text = pl.DataFrame(lines, schema={"key": pl.String, "label": pl.String, "split": pl.String}).write_csv()
+    _write_once(folder.root / "bucket" / f"manifest-{portion}.csv", text.encode())
 
 
 def _land_posts(folder: DemoFolder, rows: pl.DataFrame) -> None:
@@ -181,6 +205,8 @@ def _config_text(folder: DemoFolder) -> str:
         },
         "model": {"seed": folder.seed},
     }
+    if dataset.modality == "video":
+        config["sources"][0]["video"] = {"clip_seconds": CLIP_SECONDS, "frames_per_clip": PIECE // CLIPS}
     head = f"# Written by `flywheel demo`: planted gap {folder.gap}, seed {folder.seed}. Annotators are simulated.\n"
     return head + yaml.safe_dump(config, sort_keys=False)
 

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from flywheel.demo.datasets import Dataset
 from flywheel.errors import ConfigError
 
-DEFAULT_GAPS = {"images": "class:Sandal", "text": "class:religion", "records": "class:diabetes"}
+DEFAULT_GAPS = {
+    "images": "class:Sandal",
+    "text": "class:religion",
+    "records": "class:diabetes",
+    "video": "class:cyclist",
+}
 
 GAP_SHARE = 0.08  # of all items
 EVALUATION_SHARE = 0.4

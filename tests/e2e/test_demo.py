@@ -140,6 +140,20 @@ def test_the_same_on_health_records(tmp_path: Path) -> None:
     assert (demo.folder / "report.html").exists()
 
 
+def test_the_same_on_videos_that_arrive_in_two_portions(tmp_path: Path) -> None:
+    demo = run_demo(tmp_path / "video", "video", "--turns", "1")
+    summary = demo.summary
+    assert list(summary) == KEYS
+    assert (summary["dataset"], summary["planted_gap"]) == ("films", "class:cyclist")
+    assert summary["items"] > 150
+    [turn] = summary["turns"]
+    assert turn["labels_spent"] == 10 and turn["accuracy"] > 0.7
+    assert (demo.folder / "report.html").exists()
+    tables = open_tables(load_config(demo.folder / "flywheel.yaml"))
+    assert set(tables.read("items")["modality"]) == {"video"}
+    assert tables.read("quarantine").is_empty()
+
+
 def test_a_gap_that_does_not_exist_is_refused_with_what_does(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "assets", "demo", "images", "--out", str(tmp_path / "no"), "--gap", "class:Sock"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
