@@ -6,7 +6,6 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from flywheel.encoders.plots import contact_sheet, plot_signal
 from flywheel.raw.decoders.signals import parse_signal
 from flywheel.raw.decoders.video import parse_clip
 
@@ -32,8 +31,12 @@ def shown_as(modality: str) -> Literal["text", "image"]:
 def show(modality: str, data: bytes) -> Shown:
     """Return what a person sees of a content; `data` is what an encoder gets of it."""
     if modality == "signal":
+        from flywheel.encoders.plots import plot_signal
+
         return Shown("image", plot_signal(parse_signal(data)))
     if modality == "video":
+        from flywheel.encoders.plots import contact_sheet  # matplotlib: half a second that few processes need
+
         return Shown("image", contact_sheet(parse_clip(data)))
     if modality == "record":
         return Shown("text", in_words(data).replace("; ", "\n").encode("utf-8"))
