@@ -230,3 +230,16 @@ def test_contents_are_read_back_window_by_window(tmp_path: Path) -> None:
     world.land()
     found = list(read_contents(world.sources, current_items(world.tables)))
     assert len(found) == 5 and all(parse_signal(one.data).samples.shape == (2, 2500) for one in found)
+
+
+def test_a_header_is_read_again_when_its_samples_come_later(tmp_path: Path) -> None:
+    header, data = wfdb_record(tmp_path, beats(20), 250, NAMES)
+    world = folder_world(tmp_path / "world", modality="signal")
+    world.put("p/r.hea", header)
+    world.land()
+    assert world.refused() == {("p/r.hea", "missing_companion")}
+    world.put("p/r.dat", data)
+    world.land()
+    assert world.refused() == set()
+    assert sorted(world.items()) == ["p/r.hea#t=000000.000", "p/r.hea#t=000010.000"]
+    assert world.plan() == ["arrival-00001", "arrival-00002"]
