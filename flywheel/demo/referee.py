@@ -10,6 +10,7 @@ from flywheel.config import WheelConfig
 from flywheel.corpus import judges, load_corpus, members
 from flywheel.demo.bucket import DemoFolder
 from flywheel.identity import item_id
+from flywheel.raw import current_items
 from flywheel.tables import Tables
 
 # A reported gap is the planted one if at least half of its members are, and they are a fifth of all that are.
@@ -53,7 +54,7 @@ def _truth(folder: DemoFolder, tables: Tables) -> pl.DataFrame:
     pairs = zip(folder.plan["key"].to_list(), folder.plan["part"].to_list(), strict=True)
     ids = [item_id("bucket", key, part) for key, part in pairs]
     planned = folder.plan.select("in_gap", truth="label").with_columns(pl.Series("item_id", ids))
-    items = tables.scan("items").select("item_id", "content_id", "split").collect()
+    items = current_items(tables).select("item_id", "content_id", "split")
     truth = planned.join(items, on="item_id").sort("item_id")
     labeled = folder.plan.filter("labeled")
     told = [item_id("bucket", key, part) for key, part in labeled.select("key", "part").iter_rows()]

@@ -17,6 +17,7 @@ from flywheel.identity import stable_fraction
 from flywheel.intervals import wilson
 from flywheel.objects import Source, key_problem
 from flywheel.raw.arrivals import count_arrivals, known_objects
+from flywheel.raw.companions import is_companion
 from flywheel.raw.decoders import decode, decoder_of
 from flywheel.raw.erased import Erased, read_erased
 from flywheel.raw.manifest import read_manifest
@@ -29,6 +30,7 @@ from flywheel.tables import Tables
 
 SAMPLE = 200  # objects decoded of each source and ending
 EXAMPLES = 5  # refusals shown of each kind
+COMPANION = "companion"  # what is no data by itself
 NONE = "(none)"
 Row = dict[str, Any]
 
@@ -166,6 +168,8 @@ class _Looker:
     def _kind(self, key: str) -> str:
         if is_manifest(self.source.config.manifest, key):
             return "manifest"
+        if is_companion(self.source.config, key):
+            return COMPANION
         decoder = decoder_of(key, self.source.config.modality)
         known = next((ending for ending in decoder.endings if key.lower().endswith(ending)), NONE) if decoder else NONE
         name = key.rpartition("/")[2].lower()
@@ -174,7 +178,7 @@ class _Looker:
     def _is_judged_by_listing(self, key: str, size: int) -> bool:
         """Whether the decoder refuses the object without reading any of it."""
         config = self.source.config
-        if is_manifest(config.manifest, key):
+        if is_manifest(config.manifest, key) or is_companion(config, key):
             return False
         decoder = decoder_of(key, self.source.config.modality)
         wrong = decoder is None or (config.modality != "auto" and config.modality not in decoder.modalities)
@@ -215,6 +219,8 @@ class _Looker:
         key, opened = row["key"], Opened(self.source, row["key"], row["size"])
         if is_manifest(self.source.config.manifest, key):
             items, refusals = Counter[str](), self._read_manifest(opened, row)
+        elif is_companion(self.source.config, key):  # read with what it belongs to
+            items, refusals = Counter[str](), list[Refusal]()
         else:
             found = list(decode(opened))
             refusals = [one for one in found if isinstance(one, Refusal)]

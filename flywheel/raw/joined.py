@@ -335,6 +335,6 @@ def refuse_rows(judged: pl.LazyFrame, key: str, subjects: str) -> list[Refusal]:
 def _told(reason: str, count: int, rows: list[int], whom: int, key: str, subjects: str) -> str:
     named = ", ".join(str(row) for row in rows) + (", …" if count > len(rows) else "")
     words = WORDS[reason].format(subjects=shown(subjects))
-    of = f", {whom:,} of them" if reason == UNKNOWN_SUBJECT else ""
+    of = f"{whom:,} {'subject' if whom == 1 else 'subjects'}; " if reason == UNKNOWN_SUBJECT else ""
     has = "row has" if count == 1 else "rows have"
-    return f"{count:,} {has} {words}{of} (row {named} of {key}); left out, correct and upload again"
+    return f"{count:,} {has} {words} ({of}row {named} of {key}); left out, correct and upload again"

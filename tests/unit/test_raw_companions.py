@@ -8,8 +8,9 @@ from flywheel.config import SourceConfig
 from flywheel.objects import FolderStore
 from flywheel.raw import current_quarantine
 from flywheel.raw.companions import accompanied, is_companion, owners
+from flywheel.raw.forecast import forecast_arrivals
 from flywheel.tables import Tables
-from tests.raw_world import World, image
+from tests.raw_world import NOW, SPEC, World, image
 
 TABLES = {"subjects": "people*.csv", "tables": [{"match": "events*.csv"}]}
 
@@ -32,6 +33,13 @@ def test_samples_should_belong_to_their_header_and_tables_to_their_subjects() ->
     assert owners(clinic, ["events-1.csv"], ["people.csv", "people-2.csv", "x.csv"]) == {"people.csv", "people-2.csv"}
     assert accompanied(signals, ["a.dat", "b.dat"], ["a.hea"]) == {"a.dat"}
     assert accompanied(clinic, ["events-1.csv"], ["people.csv"]) == {"events-1.csv"}
+
+
+def test_joined_tables_should_belong_to_the_subjects_of_their_own_delivery() -> None:
+    clinic = config(records={"subjects": "people-{n}.csv", "tables": [{"match": "{n}/events*.csv"}]})
+    people = ["people-1.csv", "people-2.csv"]
+    assert owners(clinic, ["2/events-a.csv"], people) == {"people-2.csv"}
+    assert accompanied(clinic, ["1/events.csv", "3/events.csv"], people) == {"1/events.csv"}
 
 
 def test_a_companion_that_changes_should_bring_its_owner_again(make_world: Any) -> None:
@@ -90,3 +98,11 @@ def test_a_subject_should_be_taken_whole_or_not_at_all(make_world: Any) -> None:
     world.land()
     counts = [sum(place.startswith(f"s{subject}/") for place in world.items()) for subject in range(12)]
     assert set(counts) == {0, 3}
+
+
+def test_the_forecast_should_not_take_companions_for_data(make_world: Any) -> None:
+    world = make_world(records=TABLES)
+    world.put("people.csv", b"id,age\nann,61\nbob,44\n")
+    world.put("events-1.csv", b"id,event\nann,stroke\n")
+    [forecast] = forecast_arrivals(world.tables, world.sources, classes=SPEC.classes, now=NOW)
+    assert {kind.ending: dict(kind.items) for kind in forecast.kinds} == {".csv": {"record": 2}, "companion": {}}

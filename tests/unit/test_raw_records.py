@@ -301,7 +301,7 @@ def test_subjects_without_an_id_and_repeated_ones_are_refused(tmp_path: Path) ->
     }
     assert {part: values["age"] for part, values in tables.values().items()} == {"7": 61, "007": 63, "1.10": 64}
     [labs] = [refusal for refusal in tables.decode()[1] if refusal.part == "labs.csv"]
-    assert "1 row has a subject that 'people.csv' does not have, 1 of them (row 4 of labs.csv)" in labs.message
+    assert "1 row has a subject that 'people.csv' does not have (1 subject; row 4 of labs.csv)" in labs.message
 
 
 IMPOSSIBLE = {
