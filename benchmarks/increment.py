@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import run_step
+from benchmarks.child import report, run_step
 from benchmarks.registry import Benchmark, Rows
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
@@ -128,4 +128,4 @@ BENCHMARK = Benchmark(
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    print(json.dumps(take_in(Path(sys.argv[1]))))
+    report(**take_in(Path(sys.argv[1])))

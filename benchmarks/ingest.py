@@ -6,7 +6,6 @@ quarantine: polars for tables, and for files boto3 downloading with as many thre
 own, and runs at a quarter of the size too, to see whether memory grows.
 """
 
-import json
 import logging
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.child import run_step
+from benchmarks.child import report, run_step
 from benchmarks.registry import Benchmark, Rows
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
@@ -205,4 +204,4 @@ BENCHMARK = Benchmark(
 
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
-    print(json.dumps({"items": step(*sys.argv[1:])}))
+    report(items=step(*sys.argv[1:]))
