@@ -22,6 +22,8 @@ from flywheel.tables import Tables
 
 Row = dict[str, Any]
 
+BATCH = 100_000  # keys looked at in one go
+
 
 @dataclass(frozen=True)
 class Part:
@@ -85,7 +87,7 @@ class Part:
         return entry if fresh else None
 
 
-def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects: pl.DataFrame) -> Part:
+def open_part(tables: Tables, source: Source, spec: Spec, arrival: str) -> Part:
     """Gather what was known about a source when the arrival came.
 
     Args:
@@ -93,17 +95,18 @@ def open_part(tables: Tables, source: Source, spec: Spec, arrival: str, objects:
         source: the source.
         spec: field, version and classes of the labels.
         arrival: the arrival's name.
-        objects: all rows of `objects` of this source.
+
+    Cost: reads the source's rows of `objects`, and holds those of its own keys and of manifests; all of them where a
+    manifest came or went.
     """
-    number, pattern = arrival_number(arrival), source.config.manifest
-    known = objects.filter(number >= NUMBER)
-    matching = {key for key in known["key"].unique() if is_manifest(pattern, key)}
-    own = set(known.filter(pl.col("arrival") == arrival)["key"])
+    number = arrival_number(arrival)
+    rows = tables.scan("objects").filter(pl.col("source") == source.config.id)
+    matching = _manifests(rows.filter(number >= NUMBER), source)
+    own = set(rows.filter(pl.col("arrival") == arrival).select("key").collect()["key"])
     wide = bool(own & matching)  # a manifest came or went: any object may matter
-    latest = inventory(known)
-    if not wide:
-        latest = latest.filter(pl.col("key").is_in(list(own | matching)))
-    now = {row["key"]: row for row in latest.iter_rows(named=True)}
+    objects = (rows if wide else rows.filter(pl.col("key").is_in(list(own | matching)))).collect()
+    known = objects.filter(number >= NUMBER)
+    now = {row["key"]: row for row in inventory(known).iter_rows(named=True)}
     later = frozenset(objects.filter(number < NUMBER)["key"])
     history = _history(known.filter(number > NUMBER), set(now))
     manifests = [
@@ -136,6 +139,15 @@ def _accompanied(source: Source, own: set[str], objects: pl.DataFrame) -> frozen
         return frozenset()
     there = inventory(objects).filter(pl.col("state") == "active")["key"]
     return frozenset(accompanied(source.config, companions, there))
+
+
+def _manifests(rows: pl.LazyFrame, source: Source) -> set[str]:
+    """Return the keys of a source's manifests, whether they still are there or not."""
+    pattern = source.config.manifest
+    if pattern is None:
+        return set()
+    batches = rows.select("key").collect_batches(chunk_size=BATCH)
+    return {key for batch in batches for key in batch["key"] if is_manifest(pattern, key)}
 
 
 def _history(earlier: pl.DataFrame, keys: set[str]) -> dict[str, list[tuple[int, str, str]]]:

@@ -97,8 +97,7 @@ def register_arrival(
         ConfigError: it has objects of a source that is not configured.
         StoreUnavailable: a source cannot be reached.
     """
-    objects = tables.read("objects")
-    mine = objects.filter(pl.col("arrival") == arrival)
+    mine = tables.read("objects", arrival=arrival)
     if mine.is_empty():
         raise DataError(f"there is no arrival '{arrival}'; `plan_arrivals` makes them", (arrival,))
     if not again and _has_items(tables, arrival):
@@ -111,7 +110,7 @@ def register_arrival(
     with TemporaryDirectory(prefix="flywheel-") as folder:
         rows = _Rows(Path(folder))
         for sid in ids:
-            part = open_part(tables, sources[sid], spec, arrival, objects.filter(pl.col("source") == sid))
+            part = open_part(tables, sources[sid], spec, arrival)
             _Registrar(tables, part, spec, evaluation_share, rows, erased).run(workers or sources[sid].objects.readers)
         written = _write(tables, arrival, rows)
     return _report(tables, arrival, mine.height, rows.decoded, written)
