@@ -21,10 +21,12 @@ from flywheel.raw.datum import Datum
 from flywheel.raw.decoders import ENDINGS, decode
 from flywheel.raw.opened import Opened
 from tests.raw_world import World, csv, folder_world, image, jsonl, parquet
+from tests.unit.signal_files import RATE, beats, edf, npz, wfdb_record
+from tests.unit.video_files import video
 
-OBJECT_SECONDS = 10  # for one object; generous, as the machine may be busy
+OBJECT_SECONDS = 20  # for one object; generous, as the machine may be busy
 MOST_MEGABYTES = 2_000
-PER_ARRIVAL = 150  # objects registered together
+PER_ARRIVAL = 60  # objects registered together
 ROWS = [{"id": f"r{number}", "text": f"Grüße number {number}", "age": 30 + number, "ok": True} for number in range(30)]
 
 # one good file of each ending that is read
@@ -40,7 +42,22 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     ".csv": lambda: csv("id,text,age", *[f'{row["id"]},"a, {row["text"]}",{row["age"]}' for row in ROWS]),
     ".jsonl": lambda: jsonl(*ROWS),
     ".parquet": lambda: parquet(ROWS),
+    ".npz": lambda: npz(beats(25)),
+    ".edf": lambda: _written(lambda folder: edf(folder, 100 * beats(25), (RATE, RATE), ("I", "II"))),
+    ".hea": lambda: _written(lambda folder: wfdb_record(folder, beats(25), RATE, ("I", "II"))[0]),
+    ".mp4": lambda: video(2),
+    ".m4v": lambda: video(1),
+    ".mov": lambda: video(2, form="mov"),
+    ".mkv": lambda: video(2, form="matroska"),
+    ".webm": lambda: video(2, form="webm", codec="libvpx-vp9"),
+    ".avi": lambda: video(2, form="avi", codec="mpeg4"),
 }
+
+
+def _written(write: Callable[[Path], bytes]) -> bytes:
+    """Return what a writer that needs a folder writes."""
+    with tempfile.TemporaryDirectory() as folder:
+        return write(Path(folder))
 
 
 @cache

@@ -15,6 +15,7 @@ class RecordEncoder:
     modality = "record"
 
     def __init__(self, reader: Encoder):
+        self.contents_encoded = 0
         self._reader = reader
 
     @property
@@ -34,6 +35,7 @@ class RecordEncoder:
         return self._reader.words_dim
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
+        self.contents_encoded += len(batch)
         return self._reader.encode([replace(one, data=in_brief(one.data).encode("utf-8")) for one in batch])
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:

@@ -47,9 +47,13 @@ class SignalEncoder:
     words_id = ""
     words_dim = 0
 
+    def __init__(self) -> None:
+        self.contents_encoded = 0
+
     def encode(self, batch: Sequence[Content]) -> Vectors:
         broken = dict[str, str]()
         vectors = np.zeros((len(batch), DIM), np.float32)
+        self.contents_encoded += len(batch)
         for row, content in enumerate(batch):
             try:
                 signal = parse_signal(content.data)

@@ -20,6 +20,7 @@ class VideoEncoder:
     modality = "video"
 
     def __init__(self, eye: Encoder):
+        self.contents_encoded = 0
         self._eye = eye
 
     @property
@@ -40,6 +41,7 @@ class VideoEncoder:
 
     def encode(self, batch: Sequence[Content]) -> Vectors:
         parts = [self._encode(batch[start : start + CLIPS]) for start in range(0, len(batch), CLIPS)]
+        self.contents_encoded += len(batch)
         return np.concatenate([np.zeros((0, self.dim), np.float32), *parts])
 
     def encode_words(self, texts: Sequence[str]) -> Vectors:

@@ -188,7 +188,12 @@ def raw_run(graph: Graph, arrival: str) -> None:
     def every_object_is_accounted_for() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(passed=True)
 
-    dg.materialize([raw_data, every_object_is_accounted_for], instance=graph.instance, partition_key=arrival)
+    @dg.asset_check(asset=raw_data, partitions_def=arrivals, blocking=True)
+    def guarding_expectations_hold() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    checks = [every_object_is_accounted_for, guarding_expectations_hold]
+    dg.materialize([raw_data, *checks], instance=graph.instance, partition_key=arrival)
 
 
 def corpus(graph: Graph) -> None:

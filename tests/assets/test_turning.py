@@ -14,7 +14,7 @@ from PIL import Image
 from assets.definitions import defs
 from assets.instance import DRIVER, dagster_home, open_instance
 from assets.turning import AnswersMissing, RunFailed, turn_wheel
-from flywheel.config import load_config
+from flywheel.config import MODALITIES, load_config
 from flywheel.errors import ConfigError, NotApproved
 from flywheel.selection import approve_batch
 from flywheel.turns import read_turn
@@ -43,7 +43,7 @@ def test_two_turns_are_closed_with_their_snapshots(finished: Finished) -> None:
     assert set(turn.snapshot) == {"tables", "index", "encoders", "spec", "model"}
     assert turn.snapshot["model"] in finished.wheel.tables.read("models", turn=1)["model_id"].to_list()
     assert turn.snapshot["spec"] == {"field": "label", "version": "1"}
-    assert set(turn.snapshot["encoders"]) == {"image", "text"} == set(turn.snapshot["index"])
+    assert set(turn.snapshot["encoders"]) == set(MODALITIES) == set(turn.snapshot["index"])
 
 
 def test_every_station_of_a_turn_is_timed(finished: Finished) -> None:

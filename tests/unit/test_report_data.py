@@ -92,7 +92,15 @@ def test_the_page_should_count_what_came_in(page: Page) -> None:
 
 
 def test_every_reason_should_have_its_meaning_its_next_step_and_its_messages(page: Page) -> None:
-    for code in ("too_many_pixels", "undecodable", "bad_encoding", "empty", "unknown_type", "malformed_row"):
+    for code in (
+        "too_many_pixels",
+        "truncated",
+        "content_mismatch",
+        "bad_encoding",
+        "empty",
+        "unknown_type",
+        "malformed_row",
+    ):
         assert code in page.text
     assert "It has more pixels than the source allows" in page.text
     assert "raise `max_pixels` of the source and retry" in page.text
