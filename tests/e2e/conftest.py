@@ -42,8 +42,9 @@ def turn(wheel: SmallWheel, until: int) -> tuple[Turned, Cost]:
 
 @contextmanager
 def counted(wheel: SmallWheel) -> Iterator[Cost]:
-    """Count what the encoders do within the block."""
-    encoders: dict[str, Any] = EncodersResource(config_path=wheel.config_path).create_resource(None)  # type: ignore[arg-type]
+    """Count what the encoders of its pictures and texts do within the block."""
+    opened: dict[str, Any] = EncodersResource(config_path=wheel.config_path).create_resource(None)  # type: ignore[arg-type]
+    encoders = {modality: opened[modality] for modality in ("image", "text")}
     before = {modality: encoder.contents_encoded for modality, encoder in encoders.items()}
     cost = Cost()
 
