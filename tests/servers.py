@@ -68,7 +68,8 @@ def free_ports(n: int) -> list[int]:
     try:
         for port in range(20_000 + os.getpid() * 37 % 9_000, 50_000):
             try:
-                held += [_bound(port), _bound(port + GRPC_OFFSET)]
+                held.append(_bound(port))
+                held.append(_bound(port + GRPC_OFFSET))
             except OSError:
                 continue
             ports.append(port)
