@@ -87,6 +87,12 @@ def test_aggregates_should_be_exact(kind: str, bounds: dict[str, Any], holds: bo
     assert found(judge(world, suite({"type": kind, "column": "age", **bounds}))) == {"age": (holds, told)}
 
 
+def test_how_full_a_column_is_should_be_judged_of_text_too(world: World) -> None:
+    kind = "expect_column_proportion_of_non_null_values_to_be_between"
+    filled = found(judge(world, suite({"type": kind, "column": "note", "min_value": 0.5}, modality="text")))
+    assert filled == {"note": (True, "1")}
+
+
 def test_a_suite_should_judge_only_its_modality_and_source(world: World) -> None:
     rows = {"type": "expect_table_row_count_to_be_between", "min_value": 1}
     counts = [

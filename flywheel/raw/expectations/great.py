@@ -5,6 +5,7 @@ It has no engine for polars and reads pandas frames, so what reaches it is small
 
 import difflib
 import importlib
+import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,7 @@ def known_expectations() -> Mapping[str, Any]:
 def great_expectations() -> tuple[Any, Any]:
     """Import and set up Great Expectations once. The import takes seconds."""
     os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells of its temporary folders
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # its own imports
         import great_expectations as gx

@@ -119,7 +119,7 @@ def _unfit(case: _Case, frame: pl.DataFrame) -> str:
     if name not in frame.columns:
         return f"there is no column '{name}'; found {', '.join(frame.columns)}"
     needs_numbers = any(isinstance(case.arguments.get(bound), int | float) for bound in ("min_value", "max_value"))
-    about_values = "values_to_be_between" in case.statement.type or case.statement.type in _NUMERIC
+    about_values = case.statement.type in ("expect_column_values_to_be_between", *_NUMERIC)
     if needs_numbers and about_values and frame[name].dtype == pl.String:
         return f"'{name}' holds text, like {frame[name].drop_nulls().head(1).to_list()}; expected numbers"
     return ""
