@@ -10,6 +10,7 @@ from flywheel.raw.patterns import matches, said_by_key
 from flywheel.raw.places import nearest_town
 from flywheel.tables import Tables
 from tests.raw_world import World, image
+from tests.unit.signal_files import beats, npz
 from tests.unit.test_raw_decode import noise, saved
 
 
@@ -107,3 +108,20 @@ def test_coordinates_that_are_none_should_be_left_out(make_world: Any, latitude:
 def test_the_nearest_town_should_be_found_across_the_date_line() -> None:
     assert nearest_town(40.7128, -74.006).name == "New York City"
     assert nearest_town(-16.8, 179.99).country == nearest_town(-16.8, -179.99).country == "FJ"
+
+
+def test_record_picture_and_recording_of_one_patient_should_be_one_subject_on_one_side(make_world: Any) -> None:
+    world = make_world(attributes="{subject}/*", records={"subjects": "people.csv"})
+    people = [f"p{number}" for number in range(12)]
+    world.put("people.csv", ("id,age\n" + "".join(f"{name},{40 + row}\n" for row, name in enumerate(people))).encode())
+    for row, name in enumerate(people):
+        world.put(f"{name}/chest.png", image(row))
+        world.put(f"{name}/ecg.npz", npz(beats(21, seed=row)))
+    world.land()
+    items = list(world.items().values())
+    assert {item["modality"] for item in items} == {"record", "image", "signal"}
+    for name in people:
+        mine = [item for item in items if item["subject_id"] == name]
+        assert sorted(item["modality"] for item in mine) == ["image", "record", "signal", "signal"]
+        assert len({item["split"] for item in mine}) == 1
+    assert {item["split"] for item in items} == {"pool", "eval"}
