@@ -111,15 +111,9 @@ class FolderStore:
     @contextlib.contextmanager
     def local(self, key: str, limit: int | None = None) -> Generator[Path]:
         """Give the file itself; see `ObjectStore.local`. Errors: see `read`."""
-        path = self._inside(key)
-        try:
-            found = path.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ObjectMissing(f"there is no file {path}", (key,)) from None
-        if not stat.S_ISREG(found.st_mode):
-            raise ObjectMissing(f"{path} is not a regular file", (key,))
-        if limit is not None and found.st_size > limit:
-            raise too_large(str(path), found.st_size, limit)
+        path, size = self._inside(key), self.info(key).size
+        if limit is not None and size > limit:
+            raise too_large(str(path), size, limit)
         yield path
 
     def write(self, key: str, content: bytes) -> None:
